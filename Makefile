@@ -1,0 +1,42 @@
+# Everything a person types here. `make` alone lists the targets.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test slow lint format bench-indexer clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[indexer,service,distill,demo,dev]'
+	@touch $@
+
+setup: $(INSTALLED)  ## make the virtual environment with all extras
+
+demo: $(INSTALLED)  ## the whole way, small: corpus, index, transfer sets, students, a table of who won
+	$(BIN)/transferset demo
+
+test: $(INSTALLED)  ## pass the tests
+	$(BIN)/pytest -q
+
+slow: $(INSTALLED)  ## the tests that take minutes
+	$(BIN)/pytest -q -m slow
+
+lint: $(INSTALLED)  ## ruff, mypy --strict and the import rules
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+format: $(INSTALLED)  ## let ruff format and mend
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+bench-indexer: $(INSTALLED)  ## lexical search, indexing, encoding and dense search beside their peers
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m benchmarks.lexical
+	$(BIN)/python -m benchmarks.encoding
+	$(BIN)/python -m benchmarks.dense
+
+clean:  ## remove the virtual environment (artifacts stay)
+	rm -rf $(VENV)

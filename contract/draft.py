@@ -1,0 +1,226 @@
+"""The draft: how every program writes an artifact so that it is finished or not there (laws 1, 2, 9 and 11).
+
+A draft is a directory without a manifest. `.draft/plan.json` says what it will become; every finished step leaves its
+files and, after them, a receipt `.draft/STEP.json` (files, counts, state). Killed at any moment, the same call goes on
+at the first step without a receipt. The manifest is made from the receipts, in the order of the steps' names.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from contract.errors import Busy, NameTaken, NoSpace
+from contract.manifest import (
+    MANIFEST,
+    Count,
+    FileEntry,
+    Json,
+    Kind,
+    Manifest,
+    canonical_json,
+    hash_file,
+    move_into_place,
+    read_manifest,
+    write_manifest,
+    write_whole,
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an artifact will be made from: the same plan gives the same artifact (law 2)."""
+
+    kind: Kind
+    version: int
+    params: Mapping[str, Json]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a finished step left: its files, its counts by unit, and whatever the next step must know (`state`)."""
+
+    files: tuple[FileEntry, ...] = ()
+    counts: Mapping[str, Count] = field(default_factory=dict)
+    state: Mapping[str, Json] = field(default_factory=dict)
+
+
+class Draft:
+    """An artifact in the making. Made by `drafting`, which holds the lock."""
+
+    def __init__(self, directory: Path, plan: Plan, finished: Manifest | None) -> None:
+        self.directory = directory
+        self.plan = plan
+        self.finished = finished  # the manifest, when there is nothing left to do
+
+    def partial(self, name: str) -> Path:
+        """Where to write the file `name` of a step; `keep` moves it into place."""
+        path = self.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.with_name(f".{path.name}.partial")
+
+    def receipt(self, step: str) -> Receipt | None:
+        """The receipt of a step that is finished, None of one that is not."""
+        try:
+            raw = json.loads(self._receipt_path(step).read_bytes())
+        except FileNotFoundError:
+            return None
+        return Receipt(
+            files=tuple(FileEntry(**entry) for entry in raw["files"]),
+            counts={unit: Count(**count) for unit, count in raw["counts"].items()},
+            state=raw["state"],
+        )
+
+    def keep(
+        self,
+        step: str,
+        files: Mapping[str, int],
+        *,
+        counts: Mapping[str, Count] | None = None,
+        state: Mapping[str, Json] | None = None,
+    ) -> Receipt:
+        """Finish a step: move its partial files (name -> rows) into place and leave the receipt."""
+        entries = []
+        for name, rows in files.items():
+            path = self.directory / name
+            move_into_place(self.partial(name), path)
+            entries.append(FileEntry(name, rows, path.stat().st_size, hash_file(path)))
+        receipt = Receipt(tuple(entries), counts or {}, state or {})
+        write_whole(self._receipt_path(step), canonical_json(asdict(receipt)))
+        return receipt
+
+    def steps(self) -> list[str]:
+        """The names of the finished steps, sorted."""
+        return sorted(path.stem for path in _workshop(self.directory).glob("*.json") if path.name != "plan.json")
+
+    def finish(
+        self,
+        *,
+        counts: Mapping[str, Count] | None = None,
+        facts: Mapping[str, Json] | None = None,
+        attachments: Sequence[str] = (),
+    ) -> Manifest:
+        """Write the manifest from the receipts. `counts`, where given, stands instead of the receipts' sum.
+
+        `attachments` names files that are kept and hashed but are not part of the artifact's identity.
+        """
+        receipts = [receipt for step in self.steps() if (receipt := self.receipt(step))]
+        summed: dict[str, Count] = {}
+        for receipt in receipts:
+            for unit, count in receipt.counts.items():
+                summed[unit] = summed.get(unit, Count()) + count
+        manifest = Manifest(
+            kind=self.plan.kind,
+            version=self.plan.version,
+            params=self.plan.params,
+            inputs=self.plan.inputs,
+            files=tuple(e for receipt in receipts for e in receipt.files if e.name not in attachments),
+            counts=summed if counts is None else counts,
+            facts=facts or {},
+            attachments=tuple(e for receipt in receipts for e in receipt.files if e.name in attachments),
+            made={"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "by": _version()},
+        )
+        write_manifest(self.directory, manifest)
+        shutil.rmtree(_workshop(self.directory))
+        self.finished = manifest
+        return manifest
+
+    def _receipt_path(self, step: str) -> Path:
+        return _workshop(self.directory) / f"{step}.json"
+
+
+@contextmanager
+def drafting(directory: Path, plan: Plan, *, restart: bool = False) -> Iterator[Draft]:
+    """Open `directory` to make `plan` in it: anew, or on from where a killed process left it.
+
+    A directory that is finished with the same plan comes back with `draft.finished` set. Raises NameTaken when it is
+    finished, or half built, with another plan (`restart` discards a half-built one), Busy when another process is at
+    it, NoSpace when the disk fills up on the way.
+    """
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(directory):
+            yield _open(directory, plan, restart)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
+            raise NoSpace(
+                f"The disk of {directory} is full. What was finished is kept: free some space and run the same command"
+            ) from error
+        raise
+
+
+def _open(directory: Path, plan: Plan, restart: bool) -> Draft:
+    if (directory / MANIFEST).exists():
+        manifest = read_manifest(directory)
+        found = Plan(manifest.kind, manifest.version, manifest.params, manifest.inputs)
+        _check_same(directory, found, plan, "is finished", "choose another name, or remove the directory")
+        shutil.rmtree(_workshop(directory), ignore_errors=True)  # killed between the manifest and the cleaning up
+        return Draft(directory, plan, manifest)
+    workshop = _workshop(directory)
+    written = workshop / "plan.json"
+    if written.exists() and not restart:
+        raw = json.loads(written.read_bytes())
+        advice = "run it with those settings, choose another name, or discard the half-built one with --restart"
+        _check_same(directory, Plan(**raw), plan, "is half built", advice)
+        return Draft(directory, plan, None)
+    if directory.exists() and any(directory.iterdir()) and not workshop.exists():
+        raise NameTaken(f"{directory} holds files that are not an artifact; choose another name, or remove them")
+    shutil.rmtree(directory, ignore_errors=True)
+    workshop.mkdir(parents=True)
+    write_whole(written, canonical_json(asdict(plan)))
+    return Draft(directory, plan, None)
+
+
+def _check_same(directory: Path, found: Plan, wanted: Plan, state: str, advice: str) -> None:
+    if canonical_json(asdict(found)) == canonical_json(asdict(wanted)):
+        return
+    there, here = _flat(asdict(found)), _flat(asdict(wanted))
+    changed = sorted(key for key in {*there, *here} if there.get(key) != here.get(key))
+    listed = ", ".join(f"{key} is {there.get(key)} there and {here.get(key)} here" for key in changed[:4])
+    raise NameTaken(f"{directory} {state} with other settings ({listed}); {advice}")
+
+
+def _flat(value: Mapping[str, Json], prefix: str = "") -> dict[str, str]:
+    """Nested settings as dotted names -> JSON, so that a difference can be named."""
+    flat: dict[str, str] = {}
+    for key, inner in value.items():
+        if isinstance(inner, Mapping):
+            flat |= _flat(inner, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = canonical_json(inner).decode()[:80]
+    return flat
+
+
+def _workshop(directory: Path) -> Path:
+    return directory / ".draft"
+
+
+@contextmanager
+def _lock(directory: Path) -> Iterator[None]:
+    """One builder a directory. The kernel drops the lock with its holder, so a killed builder blocks nobody."""
+    handle = os.open(directory.with_name(f".{directory.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(f"Another process is building {directory} now; wait for it, or choose another name") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _version() -> str:
+    try:
+        return f"transferset {metadata.version('transferset')}"
+    except metadata.PackageNotFoundError:
+        return "transferset from a source tree"

@@ -1,0 +1,159 @@
+"""The manifest: the JSON that finishes a directory and says what it is, what it was made from and how.
+
+Written by every program as the last file of an artifact; read by every program that takes one as input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from contract.errors import CorruptArtifact
+
+Kind = Literal["corpus", "index", "transfer-set", "teacher", "labels", "run", "study"]
+Json = Any  # a JSON value: the only place where the type system gives up, because JSON does
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of an artifact: its name inside the directory, rows, size in bytes, sha256 in hex."""
+
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Count:
+    """Law 9 for one unit (passages, utterances, neighbours …): rows in = rows out + dropped, by reason."""
+
+    rows_in: int = 0
+    rows_out: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        dropped = sum(self.dropped.values())
+        assert self.rows_in == self.rows_out + dropped, f"{self.rows_in} in, {self.rows_out} out, {dropped} dropped"
+
+    def __add__(self, other: Count) -> Count:
+        reasons = sorted({*self.dropped, *other.dropped})
+        dropped = {reason: self.dropped.get(reason, 0) + other.dropped.get(reason, 0) for reason in reasons}
+        return Count(self.rows_in + other.rows_in, self.rows_out + other.rows_out, dropped)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a finished directory is.
+
+    `params` is every setting that made it, `inputs` maps an input's kind to its id, `counts` maps a unit to its
+    Count, `facts` holds what was measured of the content (mean length, recall@k …). These and `files` make the id.
+    `attachments` are files that may differ from machine to machine (timings, pages): hashed each, outside the id.
+    `made` says when and by which version, outside the id too.
+    """
+
+    kind: Kind
+    version: int
+    params: Mapping[str, Json]
+    inputs: Mapping[str, str]
+    files: tuple[FileEntry, ...]
+    counts: Mapping[str, Count]
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    attachments: tuple[FileEntry, ...] = ()
+    made: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The content id: 32 hex digits of the sha256 over everything but `attachments` and `made`."""
+        content = asdict(self)
+        del content["attachments"], content["made"]
+        return hashlib.sha256(canonical_json(content)).hexdigest()[:32]
+
+    def entry(self, name: str) -> FileEntry:
+        """The entry of a file by its name; KeyError when the artifact has no such file."""
+        for entry in (*self.files, *self.attachments):
+            if entry.name == name:
+                return entry
+        raise KeyError(name)
+
+    def to_json(self) -> str:
+        return json.dumps({"id": self.id, **asdict(self)}, indent=2, ensure_ascii=False) + "\n"
+
+
+def canonical_json(value: Json) -> bytes:
+    """One spelling for one value: sorted keys, no white space, UTF-8, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Finish `directory`: the manifest appears whole or not at all, and is on the disk when this returns."""
+    write_whole(directory / MANIFEST, manifest.to_json().encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write `content` to a partial name, flush it to the disk, rename it to `path`."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(content)
+    move_into_place(partial, path)
+
+
+def move_into_place(partial: Path, path: Path) -> None:
+    """Flush `partial` to the disk and rename it to `path`, so that `path` is never seen half written."""
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest of a finished directory; CorruptArtifact when it is broken or its id is not its content's."""
+    path = directory / MANIFEST
+    try:
+        raw = json.loads(path.read_bytes())
+        manifest = Manifest(
+            kind=raw["kind"],
+            version=raw["version"],
+            params=raw["params"],
+            inputs=raw["inputs"],
+            files=tuple(FileEntry(**entry) for entry in raw["files"]),
+            counts={unit: Count(**count) for unit, count in raw["counts"].items()},
+            facts=raw["facts"],
+            attachments=tuple(FileEntry(**entry) for entry in raw["attachments"]),
+            made=raw["made"],
+        )
+        stored_id = raw["id"]
+    except FileNotFoundError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
+        raise CorruptArtifact(
+            f"{path} is not a manifest this version can read ({type(error).__name__}: {error}); "
+            "copy the directory again or rebuild it"
+        ) from error
+    if manifest.id != stored_id:
+        raise CorruptArtifact(
+            f"{path} was changed after it was written: it says id {stored_id}, its content has {manifest.id}; "
+            "copy the directory again or rebuild it"
+        )
+    for entry in (*manifest.files, *manifest.attachments):
+        name = PurePosixPath(entry.name)
+        if name.is_absolute() or ".." in name.parts:
+            raise CorruptArtifact(f"{path} names a file outside its directory; do not use this artifact")
+    return manifest
+
+
+def hash_file(path: Path) -> str:
+    """sha256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

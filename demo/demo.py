@@ -1,0 +1,59 @@
+"""The demo: the whole way, small, with text and weights that every machine can have.
+
+Documentation strings become a corpus, the corpus an index, the index four transfer sets for the task in `task.jsonl`,
+and each of them three students. Whatever wins is what it says.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from contract.console import answer, screen, store_at
+from demo.arms import ArmsPlan, build_commands, compare_command, distill_commands, run_commands
+from demo.docstrings import write_docstrings
+
+HERE = Path(__file__).parent
+QUESTIONS = (
+    "draw a bar chart of sales per region",
+    "why do i get a key error when i look up this column",
+    "throw away every row where the price is missing",
+)
+
+
+def run_demo(artifacts: Path | None) -> None:
+    """Run every step, saying the command that does it. Stopped on the way, the next run goes on from there."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the weights are a package; nothing is asked of the network
+    began = time.monotonic()
+    root = store_at(artifacts).root / "demo" if artifacts is None else artifacts
+    root.mkdir(parents=True, exist_ok=True)
+    corpus = root / "docstrings.jsonl"
+    screen.print("\n[bold]A corpus that is already here:[/] the documentation strings of the installed packages")
+    screen.print(f"{write_docstrings(corpus):,} paragraphs in {corpus}", highlight=False)
+
+    plan = ArmsPlan(
+        prefix="demo",
+        index="docs",
+        task=HERE / "task.jsonl",
+        run_toml=HERE / "run.toml",
+        retriever="hybrid",
+        k=20,
+        seeds=(0, 1, 2),
+    )
+    page = root / "report.html"
+    run_commands(
+        [
+            ["corpus", "build", str(corpus), "--name", "docs"],
+            ["index", "build", "--corpus", "docs", "--name", "docs", "--retrievers", "lexical,dense"],
+            ["neighbours", "docs", *QUESTIONS, "--k", "3"],
+            *build_commands(plan),
+            *distill_commands(plan),
+            compare_command(plan, page),
+        ],
+        root,
+    )
+    minutes = (time.monotonic() - began) / 60
+    answer.print(
+        f"\nDone in {minutes:.1f} minutes. The page with all of it: [bold]{page.resolve()}[/]", highlight=False
+    )

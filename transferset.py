@@ -1,0 +1,41 @@
+"""The one command: mounts the three programs' commands, and adds `demo` and `doctor`."""
+
+from __future__ import annotations
+
+from contract.console import ArtifactsOption, JsonOption, make_app, run
+from distill.cli import app as distill_app
+from indexer.cli import corpus_app, index_app
+from service.cli import app as service_app
+
+app = make_app("transferset", "Makes the text that small language models learn from.")
+app.add_typer(corpus_app, name="corpus", rich_help_panel="Index")
+app.add_typer(index_app, name="index", rich_help_panel="Index")
+for panel, room in (("Build transfer sets", service_app), ("Distil", distill_app)):
+    for command in room.registered_commands:
+        command.rich_help_panel = panel
+    app.registered_commands += room.registered_commands
+
+
+@app.command(rich_help_panel="Begin here")
+def demo(artifacts: ArtifactsOption = None) -> None:
+    """Run the whole way, small: corpus, index, four transfer sets, students on each, and which one won."""
+    from demo.demo import run_demo
+
+    run_demo(artifacts)
+
+
+@app.command(rich_help_panel="Begin here")
+def doctor(artifacts: ArtifactsOption = None, as_json: JsonOption = False) -> None:
+    """Say what this machine has and lacks for each part of the product."""
+    from demo.doctor import examine, show
+
+    show(examine(artifacts), as_json=as_json)
+
+
+def main() -> None:
+    """The entry point of the `transferset` command."""
+    run(app)
+
+
+if __name__ == "__main__":
+    main()
