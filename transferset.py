@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import typer
+from typer.core import TyperGroup
+
 from contract.console import ArtifactsOption, JsonOption, make_app, run
 from distill.cli import app as distill_app
 from indexer.cli import corpus_app, index_app
 from service.cli import app as service_app
 
-app = make_app("transferset", "Makes the text that small language models learn from.")
+
+
+class InOrder(TyperGroup):
+    """Commands in the order of the work, not of the alphabet."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        first = ("demo", "doctor", "corpus", "index")
+        return [*first, *(name for name in super().list_commands(ctx) if name not in first)]
+
+
+app = make_app("transferset", "Makes the text that small language models learn from.", InOrder)
 app.add_typer(corpus_app, name="corpus", rich_help_panel="Index")
 app.add_typer(index_app, name="index", rich_help_panel="Index")
 for panel, room in (("Build transfer sets", service_app), ("Distil", distill_app)):

@@ -85,6 +85,8 @@ class Artifact:
             found = hash_file(path) if size == entry.bytes else None
         except FileNotFoundError:
             return f"{path} is missing, though its manifest names it; copy the directory again or rebuild it"
+        except OSError as error:
+            return f"{path} cannot be read ({error.strerror}); mend that, copy the directory again or rebuild it"
         if found != entry.sha256:
             return f"{path} does not match the sha256 in its manifest; copy it again or rebuild the directory"
         return None
@@ -98,7 +100,7 @@ def open_artifact(directory: Path, kind: Kind, *, version: int) -> Artifact:
         raise NotFound(f"There is no {kind} at {directory}{_neighbours_of(directory)}")
     manifest = read_manifest(directory)
     if manifest.kind != kind:
-        raise BadInput(f"{directory} is a {manifest.kind}, a {kind} was expected")
+        raise BadInput(f"{directory} is of kind {manifest.kind!r}, expected {kind!r}; name one of that kind")
     if manifest.version != version:
         raise BadInput(f"{directory} has format {manifest.version}, this version reads format {version}; rebuild it")
     return Artifact(directory, manifest)

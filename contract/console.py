@@ -6,7 +6,7 @@ The one file of `contract` that imports Typer and Rich; only the rooms' `cli.py`
 from __future__ import annotations
 
 import json
-import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +18,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.text import Text
+from typer.core import TyperGroup
 
 from contract.errors import BadInput, TransfersetError
 from contract.progress import Progress
@@ -40,10 +42,10 @@ MapOption = Annotated[
 ]
 
 
-def make_app(name: str, summary: str) -> typer.Typer:
-    """A Typer app as all our commands are: no completion options, help when called bare."""
+def make_app(name: str, summary: str, group: type[TyperGroup] = TyperGroup) -> typer.Typer:
+    """A Typer app as all our commands are: no completion options, help when called bare, `group` orders them."""
     return typer.Typer(
-        name=name, help=summary, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+        name=name, help=summary, cls=group, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
     )
 
 
@@ -52,24 +54,25 @@ def run(app: typer.Typer) -> NoReturn:
     try:
         app()
     except TransfersetError as error:
-        screen.print(f"[bold red]error[/] {_plain(error.message)}", highlight=False, soft_wrap=True)
+        _say_error(error.message)
         sys.exit(2)
     except ModuleNotFoundError as error:
-        screen.print(f"[bold red]error[/] {_missing_library(error)}", highlight=False, soft_wrap=True)
+        _say_error(_missing_library(error))
         sys.exit(2)
-    except KeyboardInterrupt:
-        screen.print("stopped; the same command goes on from here")
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except OSError as error:
+        _say_error(f"The system refused {error.filename or 'a file'}: {error.strerror or error}")
+        sys.exit(2)
+    except SystemExit as exit_:
+        if exit_.code == 130:  # Typer's way to end on Ctrl-C
+            screen.print("stopped; the same command goes on from here")
+        raise
     sys.exit(0)
 
 
 def _missing_library(error: ModuleNotFoundError) -> str:
     return (
         f"This command needs the library {error.name}, which is not installed; install the room it belongs to: "
-        "pip install 'transferset\\[indexer]', 'transferset\\[service]' or 'transferset\\[distill]'"
+        "pip install 'transferset[indexer]', 'transferset[service]' or 'transferset[distill]'"
     )
 
 
@@ -79,8 +82,9 @@ def store_at(artifacts: Path | None) -> Store:
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on one line of stdout."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
+    """One JSON value on one line of stdout; what a terminal might obey or no encoding can write is escaped."""
+    line = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    print(re.sub("[\x7f-\x9f\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", line), flush=True)
 
 
 def read_map(pairs: list[str] | None) -> dict[str, str]:
@@ -133,6 +137,10 @@ class _LogProgress:
         print(f"{stage}: {done:,}{of}", file=sys.stderr, flush=True)
 
 
+def _say_error(message: str) -> None:
+    screen.print(Text.assemble(("error", "bold red"), " ", _plain(message)), soft_wrap=True)
+
+
 def _plain(text: str) -> str:
-    """Text that Rich shall not read as markup, nor a terminal as commands."""
-    return "".join(c if c.isprintable() else "?" for c in text).replace("[", "\\[")
+    """Text on one line that a terminal does not read as commands."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)

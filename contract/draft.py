@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from contract.errors import Busy, NameTaken, NoSpace
+from contract.errors import BadInput, Busy, NameTaken, NoSpace
 from contract.manifest import (
     MANIFEST,
     Count,
@@ -69,6 +69,10 @@ class Draft:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.with_name(f".{path.name}.partial")
 
+    def scratch(self, name: str) -> Path:
+        """A path for what only the making needs (a training checkpoint): it outlives a kill and goes at the finish."""
+        return _workshop(self.directory) / "scratch" / name
+
     def receipt(self, step: str) -> Receipt | None:
         """The receipt of a step that is finished, None of one that is not."""
         try:
@@ -90,6 +94,7 @@ class Draft:
         state: Mapping[str, Json] | None = None,
     ) -> Receipt:
         """Finish a step: move its partial files (name -> rows) into place and leave the receipt."""
+        assert step != "plan", "plan.json is the plan"
         entries = []
         for name, rows in files.items():
             path = self.directory / name
@@ -148,15 +153,25 @@ def drafting(directory: Path, plan: Plan, *, restart: bool = False) -> Iterator[
     it, NoSpace when the disk fills up on the way.
     """
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
         with _lock(directory):
             yield _open(directory, plan, restart)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
+    except Exception as error:
+        if _says_disk_full(error):
             raise NoSpace(
                 f"The disk of {directory} is full. What was finished is kept: free some space and run the same command"
             ) from error
         raise
+
+
+def planned(directory: Path) -> Plan | None:
+    """What the artifact in `directory` is made from, finished or half built; None where nothing was begun."""
+    if (directory / MANIFEST).exists():
+        manifest = read_manifest(directory)
+        return Plan(manifest.kind, manifest.version, manifest.params, manifest.inputs)
+    try:
+        return Plan(**json.loads((_workshop(directory) / "plan.json").read_bytes()))
+    except FileNotFoundError:
+        return None
 
 
 def _open(directory: Path, plan: Plan, restart: bool) -> Draft:
@@ -173,7 +188,7 @@ def _open(directory: Path, plan: Plan, restart: bool) -> Draft:
         advice = "run it with those settings, choose another name, or discard the half-built one with --restart"
         _check_same(directory, Plan(**raw), plan, "is half built", advice)
         return Draft(directory, plan, None)
-    if directory.exists() and any(directory.iterdir()) and not workshop.exists():
+    if directory.exists() and not workshop.exists() and (directory.is_file() or any(directory.iterdir())):
         raise NameTaken(f"{directory} holds files that are not an artifact; choose another name, or remove them")
     shutil.rmtree(directory, ignore_errors=True)
     workshop.mkdir(parents=True)
@@ -194,7 +209,7 @@ def _flat(value: Mapping[str, Json], prefix: str = "") -> dict[str, str]:
     """Nested settings as dotted names -> JSON, so that a difference can be named."""
     flat: dict[str, str] = {}
     for key, inner in value.items():
-        if isinstance(inner, Mapping):
+        if isinstance(inner, Mapping) and inner:
             flat |= _flat(inner, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = canonical_json(inner).decode()[:80]
@@ -208,7 +223,13 @@ def _workshop(directory: Path) -> Path:
 @contextmanager
 def _lock(directory: Path) -> Iterator[None]:
     """One builder a directory. The kernel drops the lock with its holder, so a killed builder blocks nobody."""
-    handle = os.open(directory.with_name(f".{directory.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(directory.with_name(f".{directory.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if _says_disk_full(error):
+            raise
+        raise BadInput(f"{directory.parent} is no folder to write in ({error.strerror}); choose another") from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -217,6 +238,17 @@ def _lock(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _says_disk_full(error: Exception) -> bool:
+    """Arrow, FAISS and safetensors each raise an error of their own for it, with the system's words inside.
+
+    numpy's says only how much of an array it wrote ("751030 requested and 52192 written").
+    """
+    said = str(error)
+    wrote_in_part = "requested and" in said and said.endswith("written")
+    is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in said
+    return is_full or wrote_in_part
 
 
 def _version() -> str:

@@ -133,24 +133,27 @@ def read_manifest(directory: Path) -> Manifest:
             attachments=tuple(FileEntry(**entry) for entry in raw["attachments"]),
             made=raw["made"],
         )
-        stored_id = raw["id"]
-    except FileNotFoundError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
+        stored_id, found_id = raw["id"], manifest.id
+        is_inside = all(_stays_inside(entry.name) for entry in (*manifest.files, *manifest.attachments))
+    except (ValueError, KeyError, TypeError, AttributeError, AssertionError, RecursionError) as error:
         raise CorruptArtifact(
             f"{path} is not a manifest this version can read ({type(error).__name__}: {error}); "
             "copy the directory again or rebuild it"
         ) from error
-    if manifest.id != stored_id:
+    if found_id != stored_id:
         raise CorruptArtifact(
-            f"{path} was changed after it was written: it says id {stored_id}, its content has {manifest.id}; "
+            f"{path} was changed after it was written: it says id {stored_id}, its content has {found_id}; "
             "copy the directory again or rebuild it"
         )
-    for entry in (*manifest.files, *manifest.attachments):
-        name = PurePosixPath(entry.name)
-        if name.is_absolute() or ".." in name.parts:
-            raise CorruptArtifact(f"{path} names a file outside its directory; do not use this artifact")
+    if not is_inside:
+        raise CorruptArtifact(f"{path} names a file outside its directory; do not use this artifact")
     return manifest
+
+
+def _stays_inside(name: str) -> bool:
+    """Whether a file's name in a manifest, which a stranger may have written, is a path below the directory."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
 def hash_file(path: Path) -> str:

@@ -5,24 +5,22 @@ Read by the indexer (corpora) and by the task reader. A bad row gets a sentence 
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import itertools
-import json
+import errno
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from contract.errors import BadInput, NotFound
+from contract.records import COMPRESSIONS, NOT_UTF8, LineFormat, Problem, read_records, record_names
 
-Format = Literal["parquet", "jsonl", "csv", "tsv", "text"]
+Format = LineFormat | Literal["parquet"]
 _FORMATS: dict[str, Format] = {
     ".parquet": "parquet",
     ".jsonl": "jsonl",
@@ -32,9 +30,9 @@ _FORMATS: dict[str, Format] = {
     ".txt": "text",
     ".text": "text",
 }
-_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-MAX_LINE_BYTES = 64 * 1024 * 1024  # a line beyond this is a broken file, not a text
-_DAMAGE = (OSError, EOFError, pa.ArrowException, gzip.BadGzipFile)
+BATCH_BYTES = 64 * 1024 * 1024  # about how much text a batch may hold, where rows are books
+_DAMAGE = (OSError, EOFError, UnicodeDecodeError, zlib.error, pa.ArrowException)
+_NO_TEXT = "expected text, found nothing"
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,6 @@ class BadRow:
 
 
 OnBadRow = Callable[[BadRow], None]
-Problem = tuple[str, str]  # (column, reason)
 
 
 def refuse_bad_rows(bad: BadRow) -> None:
@@ -61,10 +58,12 @@ def refuse_bad_rows(bad: BadRow) -> None:
 
 def format_of(path: Path) -> Format | None:
     """The format a file's name announces, None when it announces none we read."""
-    suffixes = path.suffixes
-    if suffixes and suffixes[-1] in _COMPRESSIONS:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    is_compressed = bool(suffixes) and suffixes[-1] in COMPRESSIONS
+    if is_compressed:
         suffixes.pop()
-    return _FORMATS.get(suffixes[-1].lower()) if suffixes else None
+    kind = _FORMATS.get(suffixes[-1]) if suffixes else None
+    return None if is_compressed and kind == "parquet" else kind
 
 
 def read_rows(
@@ -74,13 +73,14 @@ def read_rows(
     columns: Mapping[str, str] | None = None,
     batch_rows: int = 8192,
     on_bad_row: OnBadRow = refuse_bad_rows,
-) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Batches in `schema`, each with the number of rows read before it, the bad ones counted.
+) -> Iterator[tuple[pa.Int64Array, pa.RecordBatch]]:
+    """Batches in `schema`, each with its rows' numbers in the file: from 1, bad rows counted, blank lines not.
 
-    `columns` maps a column of the schema to the file's name for it. A column that the schema lets be null may be
-    missing from the file. Raises BadInput (unknown format, missing column, damaged file) and NotFound.
+    A batch has at most `batch_rows` rows, fewer where they are long: memory follows the batch. `columns` maps a column
+    of the schema to the file's name for it. A column that the schema lets be null may be missing from the file.
+    Raises BadInput (unknown format, missing column, damaged file) and NotFound.
     """
-    kind = format_of(path)
+    kind = _readable(path)
     names = {field.name: (columns or {}).get(field.name, field.name) for field in schema}
     with _reading(path, kind):
         if kind == "parquet":
@@ -91,106 +91,147 @@ def read_rows(
 
 def column_names(path: Path) -> list[str]:
     """The names of a file's columns: from the schema, the header or the first record; empty for an empty file."""
-    kind = format_of(path)
+    kind = _readable(path)
     with _reading(path, kind):
-        if kind == "parquet":
-            return list(pq.read_schema(path).names)
-        with _open_stream(path) as stream:
-            return next((list(record) for record in _records(path, kind, stream) if isinstance(record, dict)), [])
+        return list(pq.read_schema(path).names) if kind == "parquet" else record_names(path, kind)
 
 
-@contextmanager
-def _reading(path: Path, kind: Format | None) -> Iterator[None]:
-    """Say what is wrong with a file that is not there, not ours or not whole."""
+def _readable(path: Path) -> Format:
+    kind = format_of(path)
     if kind is None:
         raise BadInput(f"{path} has a format we do not read; expected {', '.join(_FORMATS)} (text ones also .gz, .zst)")
     if not path.is_file():
         raise NotFound(f"There is no file {path}")
+    return kind
+
+
+@contextmanager
+def _reading(path: Path, kind: Format) -> Iterator[None]:
+    """Say what is wrong with a file that is not whole."""
     try:
         yield
     except _DAMAGE as error:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            raise  # what the caller writes meanwhile, not what is read here
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadInput(
             f"{path} is damaged or cut short: it cannot be read as {kind} ({detail}); copy it again"
         ) from error
 
 
-def _records(path: Path, kind: Format | None, stream: BinaryIO) -> Iterator[dict[str, Any] | Problem]:
-    if kind == "jsonl":
-        return _jsonl(stream)
-    return _lines(stream) if kind == "text" else _csv(stream, kind, path)
-
-
 def _parquet_batches(
     path: Path, schema: pa.Schema, names: Mapping[str, str], batch_rows: int, on_bad_row: OnBadRow
-) -> Iterator[tuple[int, pa.RecordBatch]]:
+) -> Iterator[tuple[pa.Int64Array, pa.RecordBatch]]:
     with pq.ParquetFile(path) as file:
         found = file.schema_arrow.names
         _check_columns(path, schema, names, found)
         wanted = [name for name in names.values() if name in found]
         before = 0
-        for batch in file.iter_batches(batch_rows, columns=wanted):
-            arrays = [_parquet_column(path, field, names[field.name], batch) for field in schema]
-            yield (
-                before,
-                _drop_null_rows(path, pa.RecordBatch.from_arrays(arrays, schema=_nullable(schema)), before, on_bad_row),
-            )
+        for batch in file.iter_batches(_rows_that_fit(file.metadata, batch_rows), columns=wanted):
+            arrays = {field.name: _parquet_column(path, field, names[field.name], batch) for field in schema}
+            problems = _parquet_problems(arrays, names)
+            for row in sorted(problems):
+                on_bad_row(BadRow(str(path), before + row + 1, *problems[row]))
+            good = pa.array([row for row in range(batch.num_rows) if row not in problems], pa.int64())
+            checked = pa.RecordBatch.from_arrays(list(arrays.values()), schema=_nullable(schema))
+            yield pc.add(good, before + 1), checked.take(good) if problems else checked
             before += batch.num_rows
 
 
+def _rows_that_fit(metadata: pq.FileMetaData, batch_rows: int) -> int:
+    """`batch_rows`, or fewer where a row group's mean row says that so many would be too much to hold."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    widest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
+    return max(1, min(batch_rows, BATCH_BYTES // max(widest, 1)))
+
+
 def _parquet_column(path: Path, field: pa.Field, name: str, batch: pa.RecordBatch) -> pa.Array:
+    """A column in its field's type. Strings may still hold bytes that are no UTF-8."""
     if name not in batch.schema.names:
         return pa.nulls(batch.num_rows, field.type)
-    column = batch.column(name)
+    found = batch.column(name)
+    is_text = pa.types.is_string(field.type)
     try:
-        column = column.cast(field.type)
-        column.validate(full=True)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise BadInput(
-            f"{path}, column {name!r}: expected {field.type}, found {batch.column(name).type} ({error})"
-        ) from error
+        if field.name == "text" and not _holds_text(found.type):
+            raise pa.ArrowTypeError("text is never made of anything else")
+        column = found.cast(field.type, safe=not is_text)
+        if not is_text:
+            column.validate(full=True)
+    except pa.ArrowException as error:
+        raise BadInput(f"{path}, column {name!r}: expected {field.type}, found {found.type} ({error})") from error
     return column
 
 
-def _drop_null_rows(path: Path, batch: pa.RecordBatch, before: int, on_bad_row: OnBadRow) -> pa.RecordBatch:
-    """`batch` without the rows whose text is null or blank, each of them reported."""
-    if "text" not in batch.schema.names:
-        return batch
-    good = pc.fill_null(pc.not_equal(pc.utf8_trim_whitespace(batch.column("text")), ""), False)
-    if pc.all(good).as_py() is not False:
-        return batch
-    for row, is_good in enumerate(good.to_pylist()):
-        if not is_good:
-            on_bad_row(BadRow(str(path), before + row + 1, "text", "expected text, found nothing"))
-    return batch.filter(good)
+def _holds_text(found: pa.DataType) -> bool:
+    if pa.types.is_dictionary(found):
+        return _holds_text(found.value_type)
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_binary)
+    return any(is_kind(found) for is_kind in (*kinds, pa.types.is_large_binary, pa.types.is_null))
+
+
+def _parquet_problems(arrays: dict[str, pa.Array], names: Mapping[str, str]) -> dict[int, Problem]:
+    """What is wrong, by row in the batch. Undecodable strings become null in `arrays`: no kernel takes them."""
+    problems: dict[int, Problem] = {}
+    for ours, column in arrays.items():
+        if undecodable := _undecodable(column):
+            problems |= dict.fromkeys(undecodable, (names[ours], NOT_UTF8))
+            is_bad = pa.array([row in problems for row in range(len(column))])
+            arrays[ours] = pc.if_else(is_bad, pa.scalar(None, column.type), column)
+    if "text" in arrays:
+        is_given = pc.fill_null(pc.not_equal(pc.utf8_trim_whitespace(arrays["text"]), ""), False)
+        if pc.all(is_given).as_py() is False:
+            for row, given in enumerate(is_given.to_pylist()):
+                if not given:
+                    problems.setdefault(row, (names["text"], _NO_TEXT))
+    return problems
+
+
+def _undecodable(column: pa.Array) -> list[int]:
+    """The rows of a string column whose bytes are no UTF-8."""
+    if not pa.types.is_string(column.type):
+        return []
+    try:
+        column.validate(full=True)
+        return []
+    except pa.ArrowInvalid:
+        return [row for row, value in enumerate(column.cast(pa.binary()).to_pylist()) if not _decodes(value or b"")]
+
+
+def _decodes(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _record_batches(
-    path: Path, kind: Format | None, schema: pa.Schema, names: Mapping[str, str], batch_rows: int, on_bad_row: OnBadRow
-) -> Iterator[tuple[int, pa.RecordBatch]]:
+    path: Path, kind: LineFormat, schema: pa.Schema, names: Mapping[str, str], batch_rows: int, on_bad_row: OnBadRow
+) -> Iterator[tuple[pa.Int64Array, pa.RecordBatch]]:
     """Batches from the line formats: each record is checked by itself, so one bad line costs one row."""
-    with _open_stream(path) as stream:
-        records = _records(path, kind, stream)
-        first = next(records, None)
-        if first is None:
-            return
-        if isinstance(first, dict):
-            _check_columns(path, schema, names, list(first))
-        before, rows = 0, []
-        for seen, record in enumerate(itertools.chain([first], records), start=1):
-            problem = record if isinstance(record, tuple) else None
-            row = None if isinstance(record, tuple) else _row(record, schema, names)
-            if isinstance(row, tuple):
-                problem, row = row, None
-            if problem:
-                on_bad_row(BadRow(str(path), seen, *problem))
-            if row is not None:
-                rows.append(row)
-            if len(rows) == batch_rows:
-                yield before, pa.RecordBatch.from_pylist(rows, schema=_nullable(schema))
-                before, rows = seen, []
-        if rows:
-            yield before, pa.RecordBatch.from_pylist(rows, schema=_nullable(schema))
+    found = record_names(path, kind)
+    if found:
+        _check_columns(path, schema, names, found)
+
+    def batch() -> tuple[pa.Int64Array, pa.RecordBatch]:
+        return pa.array(numbers, pa.int64()), pa.RecordBatch.from_pylist(rows, schema=_nullable(schema))
+
+    numbers: list[int] = []
+    rows: list[dict[str, Any]] = []
+    held = 0  # characters of text
+    for number, record in enumerate(read_records(path, kind), start=1):
+        row = record if isinstance(record, tuple) else _row(record, schema, names)
+        if isinstance(row, tuple):
+            on_bad_row(BadRow(str(path), number, *row))
+            continue
+        numbers.append(number)
+        rows.append(row)
+        held += len(row.get("text") or "")
+        if len(rows) == batch_rows or held >= BATCH_BYTES:
+            yield batch()
+            numbers, rows, held = [], [], 0
+    if rows:
+        yield batch()
 
 
 def _row(record: Mapping[str, Any], schema: pa.Schema, names: Mapping[str, str]) -> dict[str, Any] | Problem:
@@ -201,16 +242,21 @@ def _row(record: Mapping[str, Any], schema: pa.Schema, names: Mapping[str, str])
         if pa.types.is_list(field.type):
             if isinstance(value, str):
                 value = value.split()  # CSV has no lists: words between spaces
-            if value is not None and not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
+            if value is not None and not isinstance(value, list):
                 return name, f"expected a list of strings, found {type(value).__name__}"
+            odd = next((item for item in value or [] if not isinstance(item, str)), "")
+            if odd != "":
+                return name, f"expected a list of strings, found {type(odd).__name__} in it"
+            if not all(map(_is_unicode, value or [])):
+                return name, NOT_UTF8
         elif value is not None and pa.types.is_string(field.type):
             if isinstance(value, (bool, list, dict)) or (field.name == "text" and not isinstance(value, str)):
                 return name, f"expected a string, found {type(value).__name__}"
             value = str(value)
             if not _is_unicode(value):
-                return name, "expected UTF-8, found bytes that are not"
+                return name, NOT_UTF8
         if field.name == "text" and (value is None or not value.strip()):
-            return name, "expected text, found nothing"
+            return name, _NO_TEXT
         row[field.name] = value
     return row
 
@@ -220,76 +266,16 @@ def _is_unicode(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _jsonl(stream: BinaryIO) -> Iterator[dict[str, Any] | Problem]:
-    for line in _raw_lines(stream):
-        if isinstance(line, tuple):
-            yield line
-            continue
-        try:
-            record = json.loads(line.decode("utf-8"))
-        except UnicodeDecodeError:
-            yield "", "expected UTF-8, found bytes that are not"
-        except (ValueError, RecursionError) as error:
-            yield "", f"expected one JSON object a line, found something else ({str(error)[:60]})"
-        else:
-            yield record if isinstance(record, dict) else ("", f"expected a JSON object, found {type(record).__name__}")
-
-
-def _lines(stream: BinaryIO) -> Iterator[dict[str, Any] | Problem]:
-    for line in _raw_lines(stream):
-        if isinstance(line, tuple):
-            yield line
-            continue
-        try:
-            yield {"text": line.decode("utf-8")}
-        except UnicodeDecodeError:
-            yield "text", "expected UTF-8, found bytes that are not"
-
-
-def _raw_lines(stream: BinaryIO) -> Iterator[bytes | Problem]:
-    """Lines that are not blank; one that is too long is passed over in pieces, so that memory stays bounded."""
-    while line := stream.readline(MAX_LINE_BYTES):
-        if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
-            while len(stream.readline(MAX_LINE_BYTES)) == MAX_LINE_BYTES:
-                pass
-            yield "", f"expected lines of at most {MAX_LINE_BYTES} bytes, found a longer one"
-        elif line.strip():
-            yield line.rstrip(b"\r\n")
-
-
-def _csv(stream: BinaryIO, kind: Format | None, path: Path) -> Iterator[dict[str, Any] | Problem]:
-    csv.field_size_limit(MAX_LINE_BYTES)
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.DictReader(text, delimiter="\t" if kind == "tsv" else ",", restkey="", strict=True)
-    width = len(reader.fieldnames or [])
-    try:
-        for record in reader:
-            if "" in record or None in record.values():
-                yield "", f"expected {width} columns as in the header, found another number"
-            else:
-                yield {name: value or None for name, value in record.items()}
-    except csv.Error as error:
-        raise BadInput(
-            f"{path}, line {reader.line_num}: not CSV ({error}); mend the file, or write it as JSONL"
-        ) from error
-
-
-def _open_stream(path: Path) -> BinaryIO:
-    compression = _COMPRESSIONS.get(path.suffix)
-    if compression == "gzip":
-        return cast(BinaryIO, gzip.open(path, "rb"))
-    if compression == "zstd":
-        return cast(BinaryIO, io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")))
-    return path.open("rb")
-
-
 def _check_columns(path: Path, schema: pa.Schema, names: Mapping[str, str], found: list[str]) -> None:
     for field in schema:
-        if not field.nullable and names[field.name] not in found:
+        name = names[field.name]
+        if not field.nullable and name not in found:
             raise BadInput(
-                f"{path} has no column {names[field.name]!r}: expected one for {field.name!r}, found "
+                f"{path} has no column {name!r}: expected one for {field.name!r}, found "
                 f"{', '.join(map(repr, found[:12]))}; name the right one with --map {field.name}=COLUMN"
             )
+        if found.count(name) > 1:
+            raise BadInput(f"{path} has {found.count(name)} columns {name!r}, expected one; rename the others")
 
 
 def _nullable(schema: pa.Schema) -> pa.Schema:

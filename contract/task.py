@@ -77,6 +77,7 @@ def read_task(path: Path, *, columns: Mapping[str, str] | None = None, on_bad_ro
     else to train. A row without an id gets split-number. Raises BadInput and NotFound.
     """
     files = _task_files(path)
+    _check_map(path, files, columns or {})
     tables, digest = [], hashlib.sha256(json.dumps(sorted((columns or {}).items())).encode())
     for file in files:
         digest.update(f"{file.stem}\0{hash_file(file)}\n".encode())
@@ -101,7 +102,7 @@ def few_shot(rows: pa.Table, target: Target, shots: int, *, seed: int) -> pa.Tab
 
 def _task_files(path: Path) -> list[Path]:
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.is_file() and format_of(file))
+        files = sorted(file for file in path.iterdir() if file.is_file() and _is_split(file))
         if not files:
             raise BadInput(f"{path} holds no file we read; expected train.jsonl, test.jsonl or the like")
         return files
@@ -110,18 +111,34 @@ def _task_files(path: Path) -> list[Path]:
     return [path]
 
 
+def _is_split(file: Path) -> bool:
+    """Whether a directory's file is part of the task; a README.txt is not, a train.txt is."""
+    kind = format_of(file)
+    return kind is not None and file.name[0] != "." and (kind != "text" or file.name.split(".")[0] in SPLITS)
+
+
 def _read_file(file: Path, columns: Mapping[str, str], on_bad_row: OnBadRow) -> pa.Table:
     stem = file.name.split(".")[0]
     default_split = stem if stem in SPLITS else "train"
     batches = []
-    for before, batch in read_rows(file, _OPTIONAL, columns=_with_aliases(file, columns), on_bad_row=on_bad_row):
+    for numbers, batch in read_rows(file, _OPTIONAL, columns=_with_aliases(file, columns), on_bad_row=on_bad_row):
         split = pc.fill_null(batch.column("split"), default_split)
-        numbers = pa.array(range(before + 1, before + 1 + batch.num_rows), pa.int64()).cast(pa.string())
-        ids = pc.coalesce(batch.column("id"), pc.binary_join_element_wise(split, numbers, "-"))
+        ids = pc.coalesce(batch.column("id"), pc.binary_join_element_wise(split, numbers.cast(pa.string()), "-"))
         batch = batch.set_column(batch.schema.get_field_index("split"), "split", split)
         batch = batch.set_column(batch.schema.get_field_index("id"), "id", ids)
-        batches.append(_drop_uneven_slots(file, before, batch, on_bad_row))
+        batches.append(_drop_uneven_slots(file, numbers, batch, on_bad_row))
     return pa.Table.from_batches(batches).cast(TASK) if batches else TASK.empty_table()
+
+
+def _check_map(path: Path, files: list[Path], columns: Mapping[str, str]) -> None:
+    """BadInput when a mapping names a column that a task has not, or one that no file has."""
+    found = {name for file in files for name in column_names(file)} if columns else set()
+    for ours, theirs in columns.items():
+        if ours not in TASK.names:
+            raise BadInput(f"--map {ours}={theirs}: a task has no column {ours!r}, only {', '.join(TASK.names)}")
+        if found and theirs not in found:
+            listed = ", ".join(sorted(found)[:12])
+            raise BadInput(f"{path} has no column {theirs!r}, which --map {ours}={theirs} names; found {listed}")
 
 
 def _with_aliases(file: Path, columns: Mapping[str, str]) -> Mapping[str, str]:
@@ -137,15 +154,17 @@ def _with_aliases(file: Path, columns: Mapping[str, str]) -> Mapping[str, str]:
     return {**aliased, **columns}
 
 
-def _drop_uneven_slots(file: Path, before: int, batch: pa.RecordBatch, on_bad_row: OnBadRow) -> pa.RecordBatch:
-    tokens, slots = batch.column("tokens"), batch.column("slots")
-    uneven = pc.fill_null(pc.not_equal(pc.list_value_length(tokens), pc.list_value_length(slots)), False)
+def _drop_uneven_slots(
+    file: Path, numbers: pa.Int64Array, batch: pa.RecordBatch, on_bad_row: OnBadRow
+) -> pa.RecordBatch:
+    tokens = pc.fill_null(pc.list_value_length(batch.column("tokens")), 0)
+    slots = pc.list_value_length(batch.column("slots"))
+    uneven = pc.fill_null(pc.not_equal(tokens, slots), False)
     if not pc.any(uneven).as_py():
         return batch
-    for row, is_uneven in enumerate(uneven.to_pylist()):
-        if is_uneven:
-            found = f"{len(tokens[row])} tokens and {len(slots[row])} slots"
-            on_bad_row(BadRow(str(file), before + row + 1, "slots", f"expected one slot a token, found {found}"))
+    for row in pc.indices_nonzero(uneven).to_pylist():
+        found = f"{tokens[row]} tokens and {slots[row]} slots"
+        on_bad_row(BadRow(str(file), numbers[row].as_py(), "slots", f"expected one slot a token, found {found}"))
     return batch.filter(pc.invert(uneven))
 
 

@@ -1,0 +1,369 @@
+"""The comparison: runs grouped by task and student, within them by arm, every arm measured over its seeds.
+
+Scores come from the runs' predictions, paired by row id; sizes, updates and settings from their reports.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from itertools import pairwise
+
+import numpy as np
+
+from contract.artifact import open_artifact
+from contract.errors import BadInput, NotFound
+from contract.manifest import Json
+from contract.store import FOLDERS, Store
+from distill.bootstrap import Difference, Interval, resample
+from distill.figures import listed
+from distill.outcome import REPORT, RUN_VERSION, RunReport, StudentFacts, TaskFacts, read_report
+from distill.predictions import Predictions, read_predictions
+
+PLAIN = "no distillation"  # the arm that distillation is measured against
+RESAMPLES = 10_000
+_WILDCARDS = "*?["
+# Settings that do not make an arm: seeds, names, what `grouped` looks at, and updates, which the report has.
+_NOT_AN_ARM = {
+    *("arm", "seed", "task.seed", "teacher.seed", "transfer_set", "transfer_set.name"),
+    *("task.path", "task.target", "task.shots", "task.test_split", "task.columns"),
+    *("student.layers", "student.width", "student.heads", "student.from"),
+    *("distill.updates", "finetune.updates", "finetune.updates_alone"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedRun:
+    """A finished run. `arm` is the one its report names, or the one the user gave it."""
+
+    name: str
+    id: str
+    arm: str
+    report: RunReport
+    predictions: Predictions
+
+    @property
+    def seed(self) -> int:
+        return self.report.seed
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean over seeds and their standard deviation; None with one seed."""
+
+    mean: float
+    deviation: float | None
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm, over its seeds. Scores are shares; `texts` and the updates are means over seeds.
+
+    `difference` is to the baseline, `behind` to the arm with the highest accuracy; None for those two themselves.
+    `ratio` is (distilled - plain) / (teacher - plain).
+    """
+
+    name: str
+    runs: tuple[str, ...]
+    seeds: tuple[int, ...]
+    texts: float | None
+    distill_updates: float
+    finetune_updates: float
+    accuracy: Interval
+    by_seed: tuple[float, ...]
+    spread: float | None
+    macro_f1: Spread
+    agreement: Spread
+    difference: Difference | None
+    behind: Difference | None
+    ratio: float | None
+
+
+@dataclass(frozen=True)
+class TeacherLine:
+    """The teacher, as the mean of the teachers of these runs."""
+
+    models: tuple[str, ...]
+    accuracy: float
+    macro_f1: float
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Arms that may be compared: one task, one set of test rows, one student. Worst arm first, best last."""
+
+    task: TaskFacts
+    student: StudentFacts
+    teacher: TeacherLine
+    baseline: str | None
+    arms: tuple[Arm, ...]
+    runs: tuple[ComparedRun, ...]
+
+    @property
+    def best(self) -> Arm:
+        return self.arms[-1]
+
+    @property
+    def not_told_apart(self) -> list[Arm]:
+        """The arms that the data cannot tell from the best one."""
+        return [arm for arm in self.arms[:-1] if arm.behind and not arm.behind.told_apart]
+
+    @property
+    def winner(self) -> Arm | None:
+        """The best arm, when there are others and it is told apart from all of them."""
+        return None if len(self.arms) < 2 or self.not_told_apart else self.best
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `transferset compare` answers."""
+
+    name: str
+    groups: tuple[Group, ...]
+    unfinished: tuple[str, ...]
+    resamples: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """How to compare. `arms` maps the name of an arm to the pattern of its runs; `seed` is that of the bootstrap."""
+
+    name: str = ""
+    baseline: str | None = None
+    arms: Mapping[str, str] = field(default_factory=dict)
+    resamples: int = RESAMPLES
+    seed: int = 0
+
+
+def compare(store: Store, patterns: Sequence[str], options: CompareOptions | None = None) -> Comparison:
+    """Compare the runs that the names and patterns mean. Raises BadInput, NotFound and CorruptArtifact."""
+    options = options or CompareOptions()
+    names, unfinished = select_runs(store, patterns)
+    runs = _named_arms([read_run(store, run) for run in names], options.arms)
+    groups = [compare_group(group, options) for group in grouped(runs)]
+    if options.baseline is not None and not any(group.baseline for group in groups):
+        known = listed(sorted({arm.name for group in groups for arm in group.arms}))
+        raise BadInput(f"There is no arm {options.baseline!r} to serve as baseline; these runs have {known}")
+    return Comparison(options.name or _title(groups), tuple(groups), tuple(unfinished), options.resamples, options.seed)
+
+
+def read_arms(pairs: Sequence[str]) -> dict[str, str]:
+    """`--arm ten='k10-*'` given any number of times -> {"ten": "k10-*"}."""
+    arms: dict[str, str] = {}
+    for pair in pairs:
+        name, separator, pattern = pair.partition("=")
+        if not (name and separator and pattern) or name in arms:
+            raise BadInput(f"--arm expects NAME=PATTERN, each name once, as in --arm ten='k10-*', found {pair!r}")
+        arms[name] = pattern
+    return arms
+
+
+def select_runs(store: Store, patterns: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The finished runs that names and patterns mean, once each, and the unfinished ones that the patterns match."""
+    finished, unfinished = store.names("run"), _unfinished(store)
+    selected: dict[str, None] = {}
+    left_out: set[str] = set()
+    for pattern in patterns:
+        if not any(wildcard in pattern for wildcard in _WILDCARDS):
+            selected[pattern] = None
+            continue
+        matches = [name for name in finished if fnmatchcase(name, pattern)]
+        if not matches:
+            there = f"there are {listed(finished[:12])}" if finished else "there are no finished runs at all"
+            raise NotFound(f"No finished run matches {pattern!r} in {store.root / FOLDERS['run']}; {there}")
+        selected |= dict.fromkeys(matches)
+        left_out.update(name for name in unfinished if fnmatchcase(name, pattern))
+    return list(selected), sorted(left_out)
+
+
+def read_run(store: Store, name: str) -> ComparedRun:
+    """A finished run with its report and predictions, each checked against its manifest."""
+    artifact = open_artifact(store.path("run", name), "run", version=RUN_VERSION)
+    if REPORT not in (entry.name for entry in artifact.manifest.attachments + artifact.manifest.files):
+        raise BadInput(f"Run {name} has no {REPORT}, so that it cannot be compared; distil it again")
+    artifact.path(REPORT)
+    report = read_report(artifact.directory)
+    return ComparedRun(name, artifact.id, report.arm, report, read_predictions(artifact, name))
+
+
+def grouped(runs: Sequence[ComparedRun]) -> list[list[ComparedRun]]:
+    """Runs that may be compared with each other, together: same task, target, shots, test rows and student."""
+    groups: dict[tuple[object, ...], list[ComparedRun]] = defaultdict(list)
+    for run in runs:
+        task, student = run.report.task, run.report.student
+        of_task = (task.name, task.id, task.target, task.shots or 0, task.test_split, run.predictions.test_id)
+        groups[*of_task, student.layers, student.width, student.heads, student.origin].append(run)
+    return [groups[key] for key in sorted(groups)]
+
+
+def compare_group(runs: Sequence[ComparedRun], options: CompareOptions) -> Group:
+    """Measure every arm of runs that share task, test rows and student."""
+    members = _arms(runs)
+    names = sorted(members, key=lambda name: (_accuracy(members[name]), name))
+    correct = np.stack([_correct(members[name]) for name in names], axis=1)
+    teachers = {run.report.teacher.id: run for run in runs}
+    teacher = TeacherLine(
+        tuple(sorted({run.report.teacher.model for run in runs})),
+        float(np.mean([run.predictions.teacher_correct.mean() for run in teachers.values()])),
+        float(np.mean([run.predictions.teacher_macro_f1 for run in teachers.values()])),
+    )
+    sampled = resample(correct, resamples=options.resamples, seed=options.seed)
+    base = _find(names, options.baseline or PLAIN)
+    plain = _find(names, PLAIN)
+    best = len(names) - 1
+    arms = [
+        _arm(
+            name,
+            members[name],
+            sampled.mean(column),
+            difference=None if base is None or column == base else sampled.difference(column, base),
+            behind=None if column == best else sampled.difference(column, best),
+            ratio=None if plain is None or column == plain else _ratio(correct, column, plain, teacher.accuracy),
+        )
+        for column, name in enumerate(names)
+    ]
+    report = runs[0].report
+    return Group(report.task, report.student, teacher, None if base is None else names[base], tuple(arms), tuple(runs))
+
+
+def differing_settings(runs: Sequence[ComparedRun]) -> list[str]:
+    """The settings, as dotted names, that are not the same in all runs that have them; see `arm_settings`."""
+    values: dict[str, set[str]] = defaultdict(set)
+    for run in runs:
+        for key, value in arm_settings(run.report).items():
+            values[key].add(value)
+    return sorted(key for key, found in values.items() if len(found) > 1)
+
+
+def arm_settings(report: RunReport) -> dict[str, str]:
+    """What makes a run the arm it is, besides the retriever: dotted name -> value as text."""
+    flat = {key: value for key, value in _flat(report.settings).items() if key not in _NOT_AN_ARM}
+    if report.transfer_set is None:
+        flat = {key: value for key, value in flat.items() if not key.startswith("distill.")}
+    else:
+        flat["distill.updates"] = str(report.updates.distill)
+    return {**flat, "finetune.updates": str(report.updates.finetune)}
+
+
+def _arm(
+    name: str,
+    runs: Sequence[ComparedRun],
+    accuracy: Interval,
+    *,
+    difference: Difference | None,
+    behind: Difference | None,
+    ratio: float | None,
+) -> Arm:
+    by_seed = tuple(float(run.predictions.correct.mean()) for run in runs)
+    texts = [run.report.transfer_set.texts for run in runs if run.report.transfer_set]
+    return Arm(
+        name,
+        tuple(run.name for run in runs),
+        tuple(run.seed for run in runs),
+        float(np.mean(texts)) if texts else None,
+        float(np.mean([run.report.updates.distill for run in runs])),
+        float(np.mean([run.report.updates.finetune for run in runs])),
+        accuracy,
+        by_seed,
+        _spread(by_seed).deviation,
+        _spread([run.predictions.macro_f1 for run in runs]),
+        _spread([run.predictions.agreement for run in runs]),
+        difference,
+        behind,
+        ratio,
+    )
+
+
+def _arms(runs: Sequence[ComparedRun]) -> dict[str, list[ComparedRun]]:
+    """Runs by arm, in the order of their seeds. An arm that was run in several ways is one arm for each way."""
+    by_report: dict[str, list[ComparedRun]] = defaultdict(list)
+    for run in runs:
+        by_report[run.arm].append(run)
+    arms: dict[str, list[ComparedRun]] = defaultdict(list)
+    for arm, members in by_report.items():
+        differing = differing_settings(members) if arm == members[0].report.arm else []
+        retrievers = {run.report.transfer_set.retriever for run in members if run.report.transfer_set}
+        for run in members:
+            arms[_variant(run, differing, several_retrievers=len(retrievers) > 1)].append(run)
+    for arm, members in arms.items():
+        members.sort(key=lambda run: (run.seed, run.name))
+        for one, other in pairwise(members):
+            if one.seed == other.seed:
+                raise BadInput(
+                    f"Runs {one.name} and {other.name} are both arm {arm!r} with seed {one.seed}: expected one run an "
+                    "arm and seed; leave one out, or give them arms of their own with --arm NAME=PATTERN"
+                )
+    return arms
+
+
+def _variant(run: ComparedRun, differing: Sequence[str], *, several_retrievers: bool) -> str:
+    """The arm's name with what sets this run apart from others of that arm: 'retrieved (dense, updates 500)'."""
+    if run.arm != run.report.arm:
+        return run.arm
+    settings = arm_settings(run.report)
+    told = [run.report.transfer_set.retriever] if several_retrievers and run.report.transfer_set else []
+    told += [f"{key} {settings[key]}" for key in differing if key in settings]
+    return f"{run.arm} ({', '.join(told)})" if told else run.arm
+
+
+def _named_arms(runs: Sequence[ComparedRun], arms: Mapping[str, str]) -> list[ComparedRun]:
+    """The runs with the arms the user gave them; BadInput when a pattern fits none, or two fit one run."""
+    named = []
+    for run in runs:
+        fitting = [arm for arm, pattern in arms.items() if fnmatchcase(run.name, pattern)]
+        if len(fitting) > 1:
+            raise BadInput(f"Run {run.name} fits the arms {listed(fitting)}; give patterns of which one fits each run")
+        arm = fitting[0] if fitting else run.arm
+        named.append(replace(run, arm=arm))
+    for arm, pattern in arms.items():
+        if not any(fnmatchcase(run.name, pattern) for run in runs):
+            raise BadInput(f"--arm {arm}={pattern} fits none of the runs {listed([run.name for run in runs][:12])}")
+    return named
+
+
+def _flat(settings: Mapping[str, Json], prefix: str = "") -> dict[str, str]:
+    """Nested settings as dotted names -> text."""
+    flat: dict[str, str] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = str(value)
+    return flat
+
+
+def _correct(runs: Sequence[ComparedRun]) -> np.ndarray:
+    """Per test row the share of seeds that are right, float (rows,)."""
+    return np.asarray(np.mean([run.predictions.correct for run in runs], axis=0))
+
+
+def _accuracy(runs: Sequence[ComparedRun]) -> float:
+    return float(_correct(runs).mean())
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Spread(float(np.mean(values)), deviation)
+
+
+def _ratio(correct: np.ndarray, column: int, plain: int, teacher: float) -> float | None:
+    """The distillation ratio; None where the teacher is no better than the plain student."""
+    reachable = teacher - float(correct[:, plain].mean())
+    return float(correct[:, column].mean() - correct[:, plain].mean()) / reachable if reachable > 0 else None
+
+
+def _find(names: Sequence[str], wanted: str) -> int | None:
+    return names.index(wanted) if wanted in names else None
+
+
+def _unfinished(store: Store) -> list[str]:
+    """Directories of runs without a manifest."""
+    drafts = {path.parent.name for path in (store.root / FOLDERS["run"]).glob("*/.draft")}
+    return sorted(drafts - set(store.names("run")))
+
+
+def _title(groups: Sequence[Group]) -> str:
+    return listed(sorted({group.task.name for group in groups}))

@@ -1,0 +1,111 @@
+"""A comparison as one self-contained HTML page: the verdict, a dot and an interval an arm, the table, the notes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from contract.errors import BadInput
+from contract.manifest import write_whole
+from distill.comparison import Arm, Comparison, Group
+from distill.comparison_table import (
+    COLUMNS,
+    DIFFERENCE,
+    NOT_TOLD_APART,
+    arm_cells,
+    student_text,
+    task_text,
+    teacher_cells,
+)
+from distill.figures import percent, points
+from distill.page import Markup, heading, joined, page, section, table, tag
+from distill.plots import Dot, Role, dot_plot
+from distill.verdict import Note, about_selection, difference_text, notes, verdict
+
+
+def write_comparison_page(comparison: Comparison, path: Path) -> None:
+    """Write the page to `path`, whole or not at all; BadInput when nothing can be written there."""
+    try:
+        write_whole(path, render_comparison(comparison).encode())
+    except OSError as error:
+        raise BadInput(
+            f"The page cannot be written to {path} ({error.strerror}); give --html a file in a folder that exists"
+        ) from error
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """The page."""
+    alone = comparison.groups[0] if len(comparison.groups) == 1 else None
+    lead = verdict(alone) if alone else f"{len(comparison.groups)} tasks or students, each compared by itself."
+    return page(
+        f"{comparison.name} · Transferset",
+        heading("comparison", comparison.name, lead),
+        _notes(about_selection(comparison)),
+        *(_group(group, comparison, lead_said=bool(alone)) for group in comparison.groups),
+    )
+
+
+def _group(group: Group, comparison: Comparison, *, lead_said: bool) -> Markup:
+    said = () if lead_said else (tag("p", verdict(group)),)
+    subtitle = tag(
+        "p", f"Student: {student_text(group.student)}. Teacher: {', '.join(group.teacher.models)}.", class_="quiet"
+    )
+    return section(task_text(group), subtitle, *said, _plot(group), _table(group), _notes(notes(group, comparison)))
+
+
+def _plot(group: Group) -> Markup:
+    """Every arm's accuracy; around it the interval of its difference to the baseline, laid beside the baseline."""
+    base = next((arm for arm in group.arms if arm.name == group.baseline), None)
+    dots = [_dot(arm, base, group) for arm in group.arms]
+    dots.append(Dot(teacher_cells(group)[0], group.teacher.accuracy, "teacher"))
+    references = [base.accuracy.value] if base else []
+    described = "; ".join(f"{dot.label} {percent(dot.value)} {dot.note}".strip() for dot in dots)
+    if base:
+        caption = (
+            f"Dots are mean accuracy, rings single seeds. Bars are the 95 % interval of the paired difference to "
+            f"{base.name} (dashed): a bar that touches the dashed line is no difference."
+        )
+    else:
+        caption = "Dots are mean accuracy, rings single seeds. Bars are the 95 % interval over test rows."
+    return tag(
+        "figure", dot_plot(dots, f"Accuracy by arm: {described}", references=references), tag("figcaption", caption)
+    )
+
+
+def _dot(arm: Arm, base: Arm | None, group: Group) -> Dot:
+    role: Role = "plain" if arm is base else "best" if arm is group.winner else "arm"
+    interval = None if base else (arm.accuracy.low, arm.accuracy.high)
+    note = ""
+    if base and arm.difference:
+        by, start = arm.difference.interval, base.accuracy.value
+        interval = (start + by.low, start + by.high)
+        note = f"({points(by.value)})" if arm.difference.told_apart else f"({NOT_TOLD_APART})"
+    seeds = arm.by_seed if len(arm.by_seed) > 1 else ()
+    return Dot(arm.name, arm.accuracy.value, role, interval, seeds, note)
+
+
+def _table(group: Group) -> Markup:
+    rows = [_cells(arm, group) for arm in group.arms] + [teacher_cells(group)]
+    columns = [
+        f"{column} to {group.baseline}" if column == "Difference" and group.baseline else column for column in COLUMNS
+    ]
+    marked = len(group.arms) - 1 if group.winner else None
+    return table("Arms from the lowest to the highest accuracy, and the teacher", columns, rows, marked=marked)
+
+
+def _cells(arm: Arm, group: Group) -> tuple[str, ...]:
+    cells = list(arm_cells(arm, group))
+    if arm is group.winner:
+        cells[0] = joined(cells[0], tag("span", " ★", role="img", aria_label="winner"))
+    if arm.difference:
+        interval = difference_text(arm.difference).split(" ", 1)
+        fault = "" if arm.difference.told_apart else f", {NOT_TOLD_APART}"
+        cells[DIFFERENCE] = joined(interval[0], tag("small", interval[1] + fault))
+    return tuple(cells)
+
+
+def _notes(said: list[Note]) -> Markup:
+    if not said:
+        return Markup()
+    return tag(
+        "ul", *(tag("li", note.text, class_="warning" if note.is_warning else None) for note in said), class_="notes"
+    )

@@ -1,0 +1,191 @@
+"""RUN.toml: every setting of one run, checked; what the run is comes from here and from nowhere else.
+
+Written by people, read by `transferset distill`. A path in it is relative to the working directory.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from contract.errors import BadInput, NotFound
+from contract.manifest import Json
+from contract.task import Target
+
+Origin = Literal["scratch", "skip", "first", "last"]
+Pooling = Literal["mean", "first"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Updates = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Tokens = Annotated[int, Field(ge=8, le=512)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=())
+
+
+class TaskConfig(_Section):
+    """The task's gold labels. `shots` keeps so many training rows a class, drawn with `seed`."""
+
+    path: Path
+    target: Target | None = None
+    shots: Annotated[int, Field(ge=1)] | None = None
+    seed: Seed = 0
+    train_split: str = "train"
+    test_split: str = "test"
+    columns: dict[str, str] = Field(default_factory=dict)
+
+
+class TransferSetConfig(_Section):
+    name: str
+
+
+class TrainingConfig(_Section):
+    """What the one training loop is told: AdamW, linear warm-up, linear decay to nothing, clipped gradients."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    learning_rate: Rate = 1e-3
+    warmup: Share = 0.1
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    clip: Rate = 1.0
+
+
+class TeacherConfig(TrainingConfig):
+    """`model` is `minilm`, a hub name or a directory; it is finetuned on the task's gold labels."""
+
+    model: str = "minilm"
+    pooling: Pooling = "mean"
+    updates: Annotated[int, Field(ge=1)] = 500
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    learning_rate: Rate = 1e-4
+    head_learning_rate: Rate = 1e-3
+    dropout: Share = 0.1
+    max_length: Tokens = 128
+    seed: Seed = 0
+
+
+class StudentConfig(_Section):
+    """Width and heads may be left out: 128 and one a 64 from scratch, the teacher's own with kept layers."""
+
+    layers: Annotated[int, Field(ge=1)] = 2
+    width: Annotated[int, Field(ge=8)] | None = None
+    heads: Annotated[int, Field(ge=1)] | None = None
+    origin: Annotated[Origin, Field(alias="from")] = "scratch"
+    dropout: Share = 0.1
+    max_length: Tokens = 64
+
+
+class DistillConfig(TrainingConfig):
+    """`soft_weight` is the soft-target loss's share, the rest is the gold labels' where a text has one."""
+
+    updates: Updates = 2500
+    temperature: Rate = 1.0
+    soft_weight: Share = 1.0
+
+
+class FinetuneConfig(TrainingConfig):
+    """`updates_alone` stands instead of `updates` without a transfer set [distill.updates + finetune.updates]."""
+
+    updates: Updates = 300
+    updates_alone: Updates | None = None
+    learning_rate: Rate = 3e-4
+
+
+class RunConfig(_Section):
+    task: TaskConfig
+    transfer_set: TransferSetConfig | None = None
+    teacher: TeacherConfig = TeacherConfig()
+    student: StudentConfig = StudentConfig()
+    distill: DistillConfig = DistillConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    seed: Seed = 0
+    arm: str | None = None
+    precision: Precision = "auto"
+
+    @property
+    def finetune_updates(self) -> int:
+        """As many updates for every arm: one that does not distil finetunes for as long as the others do both."""
+        if self.transfer_set is not None:
+            return self.finetune.updates
+        alone = self.finetune.updates_alone
+        return self.distill.updates + self.finetune.updates if alone is None else alone
+
+    def to_json(self) -> dict[str, Json]:
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """The config of a RUN.toml with `key=value` overrides laid over it; BadInput and NotFound in a sentence."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NotFound(f"There is no {path}; expected a RUN.toml, as in distill/configs/") from None
+    except IsADirectoryError:
+        raise BadInput(f"{path} is a directory; expected a RUN.toml, as in distill/configs/") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} is not TOML: {error}; mend it there") from error
+    for override in overrides:
+        _lay_over(raw, override)
+    return make_config(raw, str(path))
+
+
+def make_config(raw: Mapping[str, Any], where: str = "the settings") -> RunConfig:
+    """The config of settings as read from TOML or JSON; BadInput names the first key that is wrong."""
+    try:
+        return RunConfig.model_validate(raw)
+    except ValidationError as error:
+        raise BadInput(f"{where}: {_sentence(error)}") from error
+
+
+def _lay_over(raw: dict[str, Any], override: str) -> None:
+    """`distill.updates=500` into the raw settings; a value that is no TOML is taken as text."""
+    key, separator, text = override.partition("=")
+    if not (separator and key):
+        raise BadInput(f"--set expects KEY=VALUE, as in --set distill.updates=500, found {override!r}")
+    *sections, last = key.split(".")
+    for section in sections:
+        raw = raw.setdefault(section, {})
+        if not isinstance(raw, dict):
+            raise BadInput(f"--set {override}: {section} is a value, not a section")
+    try:
+        raw[last] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        raw[last] = text
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first fault: an unknown key with the nearest known one, else what was expected and found."""
+    faults = error.errors()
+    fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
+    key = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(fault["loc"][:-1])
+        near = difflib.get_close_matches(str(fault["loc"][-1]), known, 1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"known there: {', '.join(known)}"
+        return f"unknown setting {key!r}; {hint}"
+    if fault["type"] == "missing":
+        return f"the setting {key!r} is missing; add it"
+    if fault["loc"] == ("task", "target"):
+        return (
+            f"task.target: expected label, intent or domain, found {fault['input']!r}; "
+            "regression and slots are not taught yet"
+        )
+    found = repr(fault["input"])[:60]
+    return f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}, found {found}; change it in the file or with --set"
+
+
+def _known_keys(section: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = RunConfig
+    for name in section:
+        annotation = model.model_fields[str(name)].annotation
+        choices = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(c for c in choices if isinstance(c, type) and issubclass(c, BaseModel))
+    return sorted(field.alias or name for name, field in model.model_fields.items())

@@ -1,0 +1,78 @@
+"""The lessons: what a student is distilled on, a transfer set's texts with the teacher's labels beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from contract.artifact import Artifact
+from contract.progress import Progress
+from contract.store import Store
+from distill.config import RunConfig
+from distill.device import Device
+from distill.gold import Gold
+from distill.labels import obtain_labels, read_logits
+from distill.outcome import TransferSetFacts
+from distill.student import Student
+from distill.teacher import Teacher
+from distill.texts import Texts, open_transfer_set, read_texts
+from distill.tokens import tokenize
+from distill.training import Examples
+
+# The arm a transfer set makes, by its retriever; any other retriever makes the retrieved arm.
+_ARMS = {"none": "task-only", "random": "generic-random", "augmented": "augmented"}
+NO_DISTILLATION = "no distillation"
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """A transfer set, its texts, and the labels artifact of the teacher for them."""
+
+    name: str
+    transfer_set: Artifact
+    texts: Texts
+    labels: Artifact
+
+    @property
+    def retriever(self) -> str:
+        return str(self.transfer_set.manifest.params.get("retriever", "none"))
+
+    @property
+    def facts(self) -> TransferSetFacts:
+        texts = self.texts
+        return TransferSetFacts(
+            name=self.name,
+            id=self.transfer_set.id,
+            retriever=self.retriever,
+            texts=texts.table.num_rows,
+            utterances=texts.utterances,
+            neighbours=texts.neighbours,
+            generic_share=round(texts.generic_share, 4),
+        )
+
+    def examples(self, student: Student, gold: Gold) -> Examples:
+        """Every text with the teacher's logits, and with its gold class where it is a training row."""
+        table = self.texts.table
+        texts, pairs = table["text"].to_pylist(), table["text_pair"].to_pylist()
+        tokens = tokenize(student.tokenizer, texts, pairs, max_length=student.max_length)
+        classes = gold.classes_of(table["utterance_id"].to_pylist())
+        return Examples(tokens, classes, read_logits(self.labels, self.texts))
+
+
+def obtain_lessons(
+    store: Store, config: RunConfig, teacher: Teacher, device: Device, *, progress: Progress
+) -> Lessons | None:
+    """The lessons of a run, labelled now where they were not; None for a run without a transfer set."""
+    if config.transfer_set is None:
+        return None
+    name = config.transfer_set.name
+    transfer_set = open_transfer_set(store, name)
+    texts = read_texts(transfer_set)
+    labels = obtain_labels(store, teacher, transfer_set, texts, device, progress=progress)
+    return Lessons(name, transfer_set, texts, labels)
+
+
+def arm_of(config: RunConfig, lessons: Lessons | None) -> str:
+    """The arm's name in tables: as the config says, else by the transfer set's retriever."""
+    if config.arm:
+        return config.arm
+    return NO_DISTILLATION if lessons is None else _ARMS.get(lessons.retriever, "retrieved")

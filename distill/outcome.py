@@ -1,0 +1,205 @@
+"""What came out of a run, as `report.json` holds it: written by the pipeline, read by the page and by `compare`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from contract.errors import CorruptArtifact
+from contract.manifest import Json
+
+REPORT = "report.json"
+RUN_VERSION = 1  # of the format of a run's directory
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """The task as the run saw it: `shots` is None when all training rows were used."""
+
+    name: str
+    id: str
+    target: str
+    classes: int
+    shots: int | None
+    train_rows: int
+    test_rows: int
+    test_split: str
+    unseen_labels: int = 0  # labels that stand only in the test: their rows are kept, and counted as wrong
+
+
+@dataclass(frozen=True)
+class TransferSetFacts:
+    """The transfer set: `texts` is what the student is distilled on, after equal texts were made one."""
+
+    name: str
+    id: str
+    retriever: str
+    texts: int
+    utterances: int
+    neighbours: int
+    generic_share: float
+
+
+@dataclass(frozen=True)
+class TeacherScores:
+    accuracy: float
+    macro_f1: float
+
+
+@dataclass(frozen=True)
+class TeacherFacts:
+    model: str
+    id: str
+    parameters: int
+    metrics: TeacherScores
+    ms_per_utterance: float
+
+
+@dataclass(frozen=True)
+class StudentFacts:
+    """The student's size; `origin` ("from" in the JSON) is scratch, skip, first or last."""
+
+    layers: int
+    width: int
+    heads: int
+    origin: str = field(metadata={"json": "from"})
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Updates:
+    distill: int
+    finetune: int
+
+
+@dataclass(frozen=True)
+class StudentScores:
+    """On the test split; `agreement` is the share of it where student and teacher say the same."""
+
+    accuracy: float
+    macro_f1: float
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The student after distilling (None without a transfer set) and at its end, after finetuning."""
+
+    distilled: StudentScores | None
+    finetuned: StudentScores
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Time this run spent; what was there already (teacher, labels) took none."""
+
+    teacher: float
+    labels: float
+    distill: float
+    finetune: float
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """The mean loss of the updates since the point before; `update` counts from 1."""
+
+    update: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class Curves:
+    distill: tuple[CurvePoint, ...]
+    finetune: tuple[CurvePoint, ...]
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """One run, whole. `settings` is its RunConfig; scores are shares between 0 and 1."""
+
+    run: str
+    arm: str
+    seed: int
+    task: TaskFacts
+    transfer_set: TransferSetFacts | None
+    teacher: TeacherFacts
+    student: StudentFacts
+    updates: Updates
+    metrics: Metrics
+    ms_per_utterance: float
+    seconds: Seconds
+    curves: Curves
+    settings: Mapping[str, Json]
+
+
+def report_to_json(report: RunReport) -> dict[str, Json]:
+    """The report as the JSON object of the design."""
+    return _plain(report)  # type: ignore[no-any-return]
+
+
+def report_from_json(raw: Json) -> RunReport:
+    """The report of a JSON object; KeyError, TypeError or ValueError when it is not one."""
+    return _made(RunReport, raw)
+
+
+def read_report(directory: Path) -> RunReport:
+    """The report of a run's directory; CorruptArtifact when it is not one this version reads."""
+    path = directory / REPORT
+    try:
+        return report_from_json(json.loads(path.read_bytes()))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise CorruptArtifact(
+            f"{path} is not a report this version reads ({type(error).__name__}: {error}); run the distillation again"
+        ) from error
+
+
+T = TypeVar("T")
+
+
+def _key(item: dataclasses.Field[Any]) -> str:
+    return str(item.metadata.get("json", item.name))
+
+
+def _plain(value: Any) -> Json:
+    """Dataclasses as objects, tuples as lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {_key(item): _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return value
+
+
+def _made(kind: type[T], raw: Json) -> T:
+    """A dataclass from its object. A key it does not know is passed over: a newer version may have written it."""
+    hints = typing.get_type_hints(kind)
+    values = {
+        item.name: _value(hints[item.name], raw[_key(item)])
+        for item in dataclasses.fields(kind)  # type: ignore[arg-type]
+        if _key(item) in raw or item.default is dataclasses.MISSING
+    }
+    return kind(**values)
+
+
+def _value(kind: Any, raw: Json) -> Any:
+    """One JSON value as the type its field has."""
+    if isinstance(kind, types.UnionType):
+        if raw is None:
+            return None
+        kind = next(choice for choice in typing.get_args(kind) if choice is not types.NoneType)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _made(kind, raw)
+    if typing.get_origin(kind) is tuple:
+        return tuple(_value(typing.get_args(kind)[0], inner) for inner in raw)
+    if kind is float:
+        return float(raw)
+    if kind in (int, str) and not isinstance(raw, kind):
+        raise ValueError(f"expected {kind.__name__}, found {raw!r}")
+    return raw

@@ -1,0 +1,177 @@
+"""The report of a run: report.json for programs, and report.html, one page that a busy person reads in a minute."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from distill.figures import MISSING, count, duration, factor, milliseconds, percent, points, size
+from distill.outcome import CurvePoint, RunReport, StudentScores, report_to_json
+from distill.page import Markup, facts, heading, joined, page, section, table, tag
+from distill.plots import Dot, curve_plot, dot_plot
+
+REPORT_PAGE = "report.html"
+
+
+def write_report(report: RunReport, json_path: Path, page_path: Path) -> None:
+    """Write both forms of the report; the paths are a draft's partial names."""
+    written = json.dumps(report_to_json(report), ensure_ascii=False, indent=2, allow_nan=False)
+    json_path.write_text(written + "\n", encoding="utf-8")
+    page_path.write_text(render_report(report), encoding="utf-8")
+
+
+def render_report(report: RunReport) -> str:
+    """The page: what came out, from what, by what scores, with which curves and settings."""
+    return page(
+        f"{report.run} · Transferset",
+        heading(f"run · arm {report.arm} · seed {report.seed}", report.run, *_verdict(report)),
+        _tiles(report),
+        _scores(report),
+        _way(report),
+        _curves(report),
+        _transfer_set(report),
+        _settings(report),
+    )
+
+
+def _verdict(report: RunReport) -> list[str]:
+    """The report in one sentence."""
+    task, kept = report.task, _kept(report)
+    learned = (
+        "distilled on a " + report.arm + " transfer set" if report.transfer_set else "trained without distillation"
+    )
+    return [
+        f"A student {learned} keeps ",
+        tag("b", percent(kept)) if kept is not None else "an unknown share",
+        f" of its teacher’s accuracy on {task.name}, is ",
+        _compared(report.teacher.parameters / report.student.parameters, "smaller", "larger"),
+        " and ",
+        _compared(report.teacher.ms_per_utterance / report.ms_per_utterance, "faster", "slower")
+        if report.ms_per_utterance and report.teacher.ms_per_utterance
+        else "of unmeasured speed",
+        ".",
+    ]
+
+
+def _tiles(report: RunReport) -> Markup:
+    teacher, final = report.teacher, report.metrics.finetuned
+    tiles = [
+        ("Student accuracy", percent(final.accuracy), f"teacher {percent(teacher.metrics.accuracy)}"),
+        (
+            "Of the teacher kept",
+            percent(_kept(report)),
+            f"{points(final.accuracy - teacher.metrics.accuracy)} points",
+        ),
+        (
+            "Parameters",
+            size(report.student.parameters),
+            f"teacher {size(teacher.parameters)}",
+        ),
+        (
+            "Time an utterance",
+            milliseconds(report.ms_per_utterance),
+            f"teacher {milliseconds(teacher.ms_per_utterance)}",
+        ),
+    ]
+    shown = [tag("div", tag("dt", name), tag("dd", tag("b", value), tag("span", note))) for name, value, note in tiles]
+    return tag("dl", *shown, class_="tiles", aria_label="The run in four numbers")
+
+
+def _scores(report: RunReport) -> Markup:
+    task, teacher, student = report.task, report.teacher, report.student
+    of_student = (count(student.parameters), milliseconds(report.ms_per_utterance))
+    of_teacher = (count(teacher.parameters), milliseconds(teacher.ms_per_utterance))
+    rows: list[tuple[str, ...]] = []
+    dots: list[Dot] = []
+    if report.metrics.distilled:
+        rows.append(("Student, distilled", *_score_cells(report.metrics.distilled), *of_student))
+        dots.append(Dot("Student, distilled", report.metrics.distilled.accuracy))
+    rows.append(("Student, finetuned", *_score_cells(report.metrics.finetuned), *of_student))
+    dots.append(Dot("Student, finetuned", report.metrics.finetuned.accuracy, "best"))
+    marked = len(rows) - 1
+    own = teacher.metrics
+    rows.append(("Teacher", percent(own.accuracy), percent(own.macro_f1), MISSING, *of_teacher))
+    dots.append(Dot("Teacher", own.accuracy, "teacher"))
+
+    columns = ("", "Accuracy", "Macro F1", "Agreement", "Parameters", "Time an utterance")
+    where = f"{count(task.test_rows)} rows of split {task.test_split}, {count(task.classes)} classes of {task.target}"
+    plot = dot_plot(dots, "Accuracy: " + ", ".join(f"{dot.label} {percent(dot.value)}" for dot in dots))
+    caption = f"Accuracy on {where}. Agreement is how often the student says what the teacher says."
+    if task.unseen_labels:
+        caption += f" Labels that stand in the test only: {count(task.unseen_labels)}; their rows count as wrong."
+    scores = table(f"Scores on {where}", columns, rows, marked=marked)
+    return section("Scores", tag("figure", plot), scores, tag("p", caption, class_="quiet"))
+
+
+def _way(report: RunReport) -> Markup:
+    """The lineage, from the run back to the task; what stands on one step was used side by side."""
+    task, student, teacher, chosen = report.task, report.student, report.teacher, report.transfer_set
+    origin = "from scratch" if student.origin == "scratch" else f"from the teacher’s layers ({student.origin})"
+    shots = f"{task.shots} labelled rows a class" if task.shots else "all labelled rows"
+    run = _stop("Run", report.run, f"{student.layers} layers × {student.width}, {origin}, seed {report.seed}")
+    source = _stop("Transfer set", chosen.name, f"retriever {chosen.retriever}", chosen.id) if chosen else ""
+    teaching = _stop("Teacher", teacher.model, f"{size(teacher.parameters)} parameters", teacher.id)
+    gold = _stop("Task", task.name, f"{shots}, {count(task.train_rows)} to train", task.id)
+    steps = [tag("li", run), tag("li", source, teaching), tag("li", gold)]
+    return section("Where it comes from", tag("ol", *steps, class_="way"))
+
+
+def _stop(kind: str, name: str, note: str, id_: str = "") -> Markup:
+    return tag("div", tag("span", kind), tag("b", name), tag("span", note), tag("code", id_) if id_ else "")
+
+
+def _curves(report: RunReport) -> Markup:
+    plots = [
+        _curve("Distilling", report.updates.distill, report.curves.distill),
+        _curve("Finetuning", report.updates.finetune, report.curves.finetune),
+    ]
+    return section("Loss", tag("div", *(plot for plot in plots if plot), class_="pair"))
+
+
+def _curve(name: str, updates: int, curve: tuple[CurvePoint, ...]) -> Markup | None:
+    if not updates:
+        return None
+    pairs = [(point.update, point.loss) for point in curve]
+    ends = f" from {pairs[0][1]:.3g} to {pairs[-1][1]:.3g}" if pairs else ""
+    plot = curve_plot(pairs, f"Loss while {name.lower()}, {count(updates)} updates{ends}")
+    return tag("figure", tag("h3", f"{name}, {count(updates)} updates"), plot)
+
+
+def _transfer_set(report: RunReport) -> Markup:
+    chosen, spent = report.transfer_set, report.seconds
+    if chosen:
+        of_set = facts(
+            [
+                ("Texts", count(chosen.texts)),
+                ("Utterances", count(chosen.utterances)),
+                ("Neighbours", count(chosen.neighbours)),
+                ("Generic share", percent(chosen.generic_share)),
+            ]
+        )
+    else:
+        of_set = tag("p", "None: this student learned from the task’s gold labels alone. Arms are measured against it.")
+    times = [("Train the teacher", spent.teacher), ("Label the texts", spent.labels), ("Distil", spent.distill)]
+    spent_on = [*(times if chosen else times[:1]), ("Finetune", spent.finetune)]
+    shown = facts([(what, duration(seconds) if seconds else "was there already") for what, seconds in spent_on])
+    return tag("div", section("Transfer set", of_set), section("Time", shown), class_="pair")
+
+
+def _settings(report: RunReport) -> Markup:
+    written = json.dumps(report_to_json(report)["settings"], ensure_ascii=False, indent=2)
+    return section(
+        "Settings", tag("details", tag("summary", "The whole configuration of this run"), tag("pre", written))
+    )
+
+
+def _score_cells(scores: StudentScores) -> tuple[str, str, str]:
+    return percent(scores.accuracy), percent(scores.macro_f1), percent(scores.agreement)
+
+
+def _kept(report: RunReport) -> float | None:
+    teacher = report.teacher.metrics.accuracy
+    return report.metrics.finetuned.accuracy / teacher if teacher else None
+
+
+def _compared(ratio: float, more: str, less: str) -> Markup:
+    """52 -> '52× smaller', 0.5 -> '2.0× larger'."""
+    return joined(tag("b", factor(ratio)), " ", more) if ratio >= 1 else joined(factor(1 / ratio), " ", less)

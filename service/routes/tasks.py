@@ -1,0 +1,58 @@
+"""POST /v1/tasks: a task file uploaded, read whole, kept under a name; GET: which tasks there are."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, Response, UploadFile
+
+from service.forms import Name, TaskInfo, TaskName, task_info
+from service.pages import Limit, Page, PageToken, page_of
+from service.problems import Refused
+from service.routes.context import CONFLICT, Here
+
+router = APIRouter(prefix="/v1", tags=["tasks"])
+
+
+@router.post(
+    "/tasks",
+    status_code=201,
+    summary="Upload a task",
+    responses=CONFLICT | {200: {"model": TaskInfo, "description": "It was there, with the same content"}},
+)
+def upload_task(
+    here: Here,
+    response: Response,
+    file: Annotated[UploadFile, File(description=".parquet, .jsonl, .csv or .tsv (text ones also .gz, .zst)")],
+    name: Annotated[Name, Form(description="the task's name from now on")],
+    columns: Annotated[str, Form(description='our column names -> the file\'s, as JSON: {"text": "sentence"}')] = "{}",
+    skip_bad_rows: Annotated[bool, Form(description="keep the file though some of its rows cannot be used")] = False,
+) -> TaskInfo:
+    """The file is read whole before it is kept; the first row that is not as expected refuses it, with its place."""
+    mapping = _read_columns(columns)
+    found, is_new = here.tasks.add(name, file.filename or "", file.file, mapping, skip_bad_rows=skip_bad_rows)
+    response.status_code = 201 if is_new else 200
+    response.headers["Location"] = f"/v1/tasks/{name}"
+    return task_info(name, found)
+
+
+@router.get("/tasks", summary="List the tasks")
+def list_tasks(here: Here, limit: Limit = 50, page_token: PageToken = None) -> Page[TaskName]:
+    return page_of(here.tasks.names(), limit, page_token, lambda name: TaskName(name=name, href=f"/v1/tasks/{name}"))
+
+
+@router.get("/tasks/{name}", summary="Look at a task")
+def get_task(here: Here, name: Name) -> TaskInfo:
+    """Reads the whole file: what is shown is what a build would find."""
+    return task_info(name, here.tasks.read(name))
+
+
+def _read_columns(text: str) -> dict[str, str]:
+    try:
+        columns = json.loads(text)
+    except (ValueError, RecursionError):
+        columns = None
+    if not isinstance(columns, dict) or not all(isinstance(value, str) for value in columns.values()):
+        raise Refused('columns: expected a JSON object of names, as {"text": "sentence"}', field="columns")
+    return columns

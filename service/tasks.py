@@ -1,0 +1,148 @@
+"""The tasks folder: task files by name, uploaded over HTTP or laid there by the operator. Names, never paths."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow.compute as pc
+
+from contract.errors import BadInput, NameTaken, NotFound, TransfersetError
+from contract.manifest import canonical_json, write_whole
+from contract.rows import BadRow, format_of, refuse_bad_rows
+from contract.store import check_name
+from contract.task import Task, read_task
+
+COLUMNS = "columns.json"  # beside an uploaded file: how its columns are called
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A task as it was read: with which columns, and how many of its rows could not be used."""
+
+    task: Task
+    columns: Mapping[str, str]
+    bad_rows: int
+
+
+@dataclass(frozen=True)
+class TaskFolder:
+    """`root/NAME` (a folder with one file a split, or one file) and `root/NAME.jsonl` alike are the task NAME."""
+
+    root: Path
+
+    def path(self, name: str) -> Path:
+        """Where a task lies; NotFound when there is none, BadInput when the name could mean anything but one here."""
+        check_name("task", name)
+        candidates = [self.root / name, *sorted(self.root.glob(f"{name}.*"))] if self.root.is_dir() else []
+        for path in candidates:
+            if path.exists() and name in (path.name, _name_of(path)):
+                return _only_file(path)
+        raise NotFound(f"There is no task {name}{self._others()}; upload it with POST /v1/tasks")
+
+    def columns(self, name: str) -> dict[str, str]:
+        """How an uploaded task's columns are called; nothing for one that came another way."""
+        path = self.root / check_name("task", name) / COLUMNS
+        return (
+            {str(ours): str(theirs) for ours, theirs in json.loads(path.read_bytes()).items()} if path.exists() else {}
+        )
+
+    def names(self) -> list[str]:
+        """The names of the tasks there are, sorted."""
+        if not self.root.is_dir():
+            return []
+        found = (path for path in self.root.iterdir() if path.is_dir() or format_of(path))
+        return sorted({_name_of(path) for path in found if not path.name.startswith(".")})
+
+    def read(self, name: str) -> Reading:
+        """The whole task, its bad rows counted."""
+        return _read(self.path(name), self.columns(name), skip_bad_rows=True)
+
+    def add(
+        self, name: str, filename: str, content: BinaryIO, columns: Mapping[str, str], *, skip_bad_rows: bool = False
+    ) -> tuple[Reading, bool]:
+        """Keep an uploaded file as the task `name`, once it has been read as one -> (what was read, whether it is new).
+
+        The same content again is the same task; NameTaken when the name has another. A refused file leaves nothing.
+        """
+        check_name("task", name)
+        kept = f"{name}{_suffix(filename)}"
+        with self._workshop(name) as workshop:
+            with (workshop / kept).open("wb") as file:
+                shutil.copyfileobj(content, file, 1024 * 1024)
+                file.flush()
+                os.fsync(file.fileno())
+            found = _read(workshop / kept, columns, skip_bad_rows=skip_bad_rows)
+            write_whole(workshop / COLUMNS, canonical_json(dict(columns)))
+            return found, self._keep(name, workshop, found)
+
+    @contextmanager
+    def _workshop(self, name: str) -> Iterator[Path]:
+        """A folder to receive a file in, gone afterwards; errors name the file as if it were in its place."""
+        workshop = self.root / f".{uuid.uuid4().hex}"
+        workshop.mkdir(parents=True)
+        try:
+            yield workshop
+        except TransfersetError as error:
+            error.message = error.message.replace(str(workshop), str(self.root / name))
+            raise
+        finally:
+            shutil.rmtree(workshop, ignore_errors=True)
+
+    def _keep(self, name: str, workshop: Path, found: Reading) -> bool:
+        there = self.root / name
+        try:
+            workshop.rename(there)  # onto a folder that holds files it fails: of two uploads at once one wins
+            return True
+        except OSError:
+            if not there.exists():
+                raise
+        if self.read(name).task.id == found.task.id:
+            return False
+        raise NameTaken(f"There is a task {name} with other content; choose another name, or have it removed")
+
+    def _others(self) -> str:
+        names = self.names()
+        return f"; there are: {', '.join(names[:10])}" if names else ""
+
+
+def split_rows(task: Task) -> dict[str, int]:
+    """How many rows each split has, by name."""
+    counted = pc.value_counts(task.table["split"].combine_chunks())
+    return dict(sorted((entry["values"].as_py(), entry["counts"].as_py()) for entry in counted))
+
+
+def _read(path: Path, columns: Mapping[str, str], *, skip_bad_rows: bool) -> Reading:
+    bad: list[BadRow] = []
+    task = read_task(path, columns=columns, on_bad_row=bad.append if skip_bad_rows else refuse_bad_rows)
+    return Reading(task, columns, len(bad))
+
+
+def _name_of(path: Path) -> str:
+    """The task's name: a file's without what says its format."""
+    return path.name.removesuffix(_suffix(path.name)) if format_of(path) and not path.is_dir() else path.name
+
+
+def _only_file(path: Path) -> Path:
+    """A folder with one file stands for that file, so that a task has one id, however it came here."""
+    files = [file for file in path.iterdir() if format_of(file)] if path.is_dir() else []
+    return files[0] if len(files) == 1 else path
+
+
+def _suffix(filename: str) -> str:
+    """.jsonl of train.jsonl, .jsonl.gz of train.jsonl.gz; BadInput for no format we read."""
+    path = Path(Path(filename.replace("\\", "/")).name)
+    if format_of(path) is None:
+        raise BadInput(
+            f"{path.suffix[:20] or 'a file name without an ending'} is no task format; expected a file name that ends "
+            "in .parquet, .jsonl, .csv, .tsv or .txt (text ones also .gz, .zst)"
+        )
+    compression = path.suffix if path.suffix in (".gz", ".zst") else ""
+    return Path(path.name.removesuffix(compression)).suffix + compression

@@ -1,0 +1,301 @@
+"""The transfer set: a task's utterances with their neighbours, searched, judged, selected and written.
+
+Reads top to bottom as the data's way. Written as shards in the schema TRANSFER_SET, one row an utterance; read by
+distill. Every arm of a comparison has this one form; only the retriever differs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from contract.artifact import Artifact, open_artifact
+from contract.draft import Draft, Plan, drafting
+from contract.errors import BadInput
+from contract.manifest import Count, Json
+from contract.progress import Progress, silent
+from contract.rows import BadRow, refuse_bad_rows
+from contract.store import Store
+from contract.task import Target, Task, few_shot, read_task
+from service.augmented import Augmented, vocabulary_of
+from service.candidates import Judgement, Retrieval, Retrieved, Work, find_hits, judge_hits, unjudged
+from service.examples import SHARD_TEXTS, facts_of, write_examples
+from service.heldout import equal_examples, hold_out, texts_of
+from service.neighbours import HITS, MAX_K, SearchIndex, choose_retriever, queries_of
+from service.request import Retriever
+from service.request import TransferSetRequest as TransferSetRequest
+from service.request import read_request as read_request
+from service.selection import Candidates, Selection, SelectionPolicy, Utterances, count, select
+
+VERSION = 1
+K_FOR_SIZE = 4 * MAX_K  # how deep `size_of` draws before the set says by how much it is smaller
+ERRORS = "errors.jsonl"
+
+Opener = Callable[[Store, str], SearchIndex]
+
+
+def build_transfer_set(
+    store: Store,
+    name: str,
+    request: TransferSetRequest,
+    *,
+    progress: Progress = silent,
+    restart: bool = False,
+    work: Work | None = None,
+    opener: Opener | None = None,
+) -> Artifact:
+    """Build the transfer set `name`, or go on with it where a killed process left it. Raises TransfersetError.
+
+    `work` is how much one step does, and changes no result; `opener` opens indexes, by default the indexer's.
+    """
+    directory = store.path("transfer-set", name)
+    bad: list[BadRow] = []
+    on_bad_row = bad.append if request.skip_bad_rows else refuse_bad_rows
+    task = read_task(request.task, columns=request.columns, on_bad_row=on_bad_row)
+    index = (opener or _open_index)(store, request.index) if request.index is not None else None
+    plan = _resolve(store, task, index, request)
+    with drafting(directory, plan.plan, restart=restart) as draft:
+        if draft.finished is None:
+            attachments = _keep_errors(draft, bad)
+            made = _gather(draft, plan, work or Work(), progress)
+            write_examples(
+                draft,
+                plan.utterances,
+                made.hits,
+                made.selection,
+                made.retrieval,
+                retriever=plan.retriever,
+                progress=progress,
+            )
+            facts = facts_of(draft, made.candidates, plan.measured, made.selection)
+            draft.finish(counts=_counts(plan, made), facts=facts | _size_facts(plan, made), attachments=attachments)
+    return open_transfer_set(store, name)
+
+
+def open_transfer_set(store: Store, name: str) -> Artifact:
+    """A finished transfer set."""
+    return open_artifact(store.path("transfer-set", name), "transfer-set", version=VERSION)
+
+
+@dataclass(frozen=True)
+class _Resolved:
+    """A request with its defaults filled in and its names looked up."""
+
+    request: TransferSetRequest
+    policy: SelectionPolicy
+    retriever: Retriever
+    index: SearchIndex | None
+    utterances: pa.Table
+    left_out: Mapping[str, int]  # utterances of the split that are not in the set, by reason
+    heldout_texts: Sequence[str]
+    plan: Plan
+
+    @property
+    def queries(self) -> list[str]:
+        return queries_of(self.utterances)
+
+    @property
+    def measured(self) -> Utterances:
+        words = [len(query.split()) for query in self.queries]
+        return Utterances(np.array(words, np.int32), np.full(len(words), self.request.include_utterance))
+
+    @property
+    def wanted(self) -> int | None:
+        """How many generic texts `size_of` asks for."""
+        return self.policy.budget_generic if self.request.size_of is not None else None
+
+    @property
+    def deepens(self) -> bool:
+        """Whether more of the same can be drawn to reach a size."""
+        return self.wanted is not None and self.retriever in ("random", "augmented")
+
+
+@dataclass(frozen=True)
+class _Gathered:
+    """All hits, what is known of them, and which of them stay."""
+
+    k: int
+    hits: pa.Table
+    candidates: Candidates
+    selection: Selection
+    retrieval: Retrieval | None
+
+
+def _resolve(store: Store, task: Task, index: SearchIndex | None, request: TransferSetRequest) -> _Resolved:
+    target = task.target(request.target) if request.shots is not None or request.target is not None else None
+    others = {*task.splits} - {request.split}
+    heldout_splits = sorted(others if request.heldout_splits is None else {*request.heldout_splits})
+    heldout = [task.split(split) for split in heldout_splits]
+    utterances, left_out = _choose_utterances(task, request, target, heldout)
+    retriever = _choose_retriever(index, request)
+    policy, inputs = request.policy, {"task": task.id}
+    if index is not None and retriever not in ("augmented", "none"):
+        inputs["index"] = index.artifact.id
+    if request.size_of is not None:
+        other = open_transfer_set(store, request.size_of)
+        inputs["transfer-set"] = other.id
+        policy = _sized(policy, int(other.manifest.facts["neighbours"]))
+    params: dict[str, Json] = {
+        "task": task.name,
+        "split": request.split,
+        "target": target,
+        "shots": request.shots,
+        "seed": request.seed,
+        "skip_bad_rows": request.skip_bad_rows,
+        "heldout_splits": heldout_splits,
+        "retriever": retriever,
+        "k": 0 if retriever == "none" else request.k,
+        "include_utterance": request.include_utterance,
+        "policy": policy.model_dump(mode="json"),
+        "edited": request.edited if retriever == "augmented" else None,
+        "shard_texts": SHARD_TEXTS,
+    }
+    texts = [text for rows in heldout for text in texts_of(rows)]
+    plan = Plan("transfer-set", VERSION, params, inputs)
+    return _Resolved(request, policy, retriever, index, utterances, left_out, texts, plan)
+
+
+def _choose_utterances(
+    task: Task, request: TransferSetRequest, target: Target | None, heldout: Sequence[pa.Table]
+) -> tuple[pa.Table, dict[str, int]]:
+    """The utterances of the set: the split's, `shots` a class, without those that are held out word for word.
+
+    Shots first, as distill draws them for training: the same seed must give the same utterances in both.
+    """
+    rows = task.split(request.split)
+    chosen = rows
+    if request.shots is not None:
+        assert target is not None
+        chosen = few_shot(rows, target, request.shots, seed=request.seed)
+    leaked = equal_examples(chosen, heldout)
+    kept = chosen.filter(pa.array(~leaked))
+    if not kept.num_rows:
+        raise BadInput(
+            f"Split {request.split!r} of task {task.name} has no utterance left: expected some that are neither "
+            f"without a label nor held out, found {rows.num_rows} rows, {int(leaked.sum())} of them held out"
+        )
+    return kept, {"shots": rows.num_rows - chosen.num_rows, "heldout_exact": int(leaked.sum())}
+
+
+def _choose_retriever(index: SearchIndex | None, request: TransferSetRequest) -> Retriever:
+    if request.retriever == "augmented" or request.retriever == "none":
+        return request.retriever
+    assert index is not None, "the request's validation asks for an index"
+    return choose_retriever(index, request.retriever)
+
+
+def _sized(policy: SelectionPolicy, neighbours: int) -> SelectionPolicy:
+    """The policy with a set's number of generic texts as its budget, unless its own is smaller."""
+    own = neighbours if policy.budget_generic is None else policy.budget_generic
+    return policy.model_copy(update={"budget_generic": min(own, neighbours)})
+
+
+def _gather(draft: Draft, plan: _Resolved, work: Work, progress: Progress) -> _Gathered:
+    """Search, judge and select; where a size is to be reached and more can be drawn, again with a larger k."""
+    judgement = _judgement(plan)
+    k = plan.request.k
+    if plan.deepens and plan.wanted:
+        k = max(k, math.ceil(plan.wanted / plan.utterances.num_rows))
+    while True:
+        made = _gather_k(draft, plan, judgement, k, work, progress)
+        found = int(made.selection.kept_hits.sum())
+        if not found and not made.selection.kept_utterances.any():
+            reasons = ", ".join(f"{reason} {rows}" for reason, rows in count(made.selection.hits).dropped.items())
+            raise BadInput(
+                "The policy leaves no text at all: expected at least one, found all dropped "
+                f"(neighbours: {reasons or 'none found'}); widen its bands, share or budget"
+            )
+        deeper = _deeper(plan, k, found)
+        if deeper == k:
+            return made
+        k = deeper
+
+
+def _gather_k(draft: Draft, plan: _Resolved, judgement: Judgement, k: int, work: Work, progress: Progress) -> _Gathered:
+    retrieval = _retrieval(plan, k)
+    if retrieval is None:
+        hits = HITS.empty_table()
+        candidates = unjudged(hits, plan.retriever)
+    else:
+        hits = find_hits(draft, retrieval, plan.utterances.num_rows, k, work=work, progress=progress)
+        candidates = unjudged(hits, plan.retriever)
+        judge_hits(draft, retrieval, candidates, judgement, k=k, work=work, progress=progress)
+    selection = select(plan.policy, candidates, plan.measured, seed=plan.request.seed)
+    return _Gathered(k, hits, candidates, selection, retrieval)
+
+
+def _deeper(plan: _Resolved, k: int, found: int) -> int:
+    """The next k to try; the same when enough was found or no more can be."""
+    if not plan.deepens or plan.wanted is None or found >= plan.wanted:
+        return k
+    most = K_FOR_SIZE
+    if plan.retriever == "random" and plan.index is not None:
+        most = min(most, plan.index.rows)
+    guess = math.ceil(1.02 * k * plan.wanted / max(found, 1))
+    return max(k, min(most, max(k + 1, min(guess, 4 * k + 4))))
+
+
+def _retrieval(plan: _Resolved, k: int) -> Retrieval | None:
+    """Who finds the neighbours; None when nobody does."""
+    request, utterances = plan.request, plan.utterances
+    if plan.retriever == "none" or k == 0:
+        return None
+    if plan.retriever == "augmented":
+        ids, langs = utterances["id"].to_pylist(), utterances["lang"].to_pylist()
+        vocabulary = vocabulary_of(plan.queries)
+        return Augmented(ids, plan.queries, langs, vocabulary, edited=request.edited, seed=request.seed, stride=k)
+    assert plan.index is not None
+    return Retrieved(plan.index, plan.queries, min(k, plan.index.rows), plan.retriever, request.seed)
+
+
+def _judgement(plan: _Resolved) -> Judgement:
+    settings = plan.policy.heldout
+    encoder = plan.index.encoder if plan.index is not None and settings.cosine is not None else None
+    if settings.cosine is not None and encoder is None:
+        raise BadInput(
+            "policy.heldout.cosine: expected an index with an encoder, found none; "
+            "name an index built with the dense retriever, or leave the cosine out"
+        )
+    pairs = zip(plan.utterances["text"].to_pylist(), plan.utterances["text_pair"].to_pylist(), strict=True)
+    texts = [(text, text_pair) if text_pair else (text,) for text, text_pair in pairs]
+    # A variant is near its utterance by construction: of variants only equal ones go.
+    near = None if plan.retriever == "augmented" else plan.policy.near_utterance
+    return Judgement(plan.policy, hold_out(plan.heldout_texts, settings, encoder), texts, near)
+
+
+def _counts(plan: _Resolved, made: _Gathered) -> dict[str, Count]:
+    return {
+        "utterances": count(made.selection.utterances, plan.left_out),
+        "neighbours": count(made.selection.hits),
+    }
+
+
+def _size_facts(plan: _Resolved, made: _Gathered) -> dict[str, Json]:
+    """The retriever, how deep it went and, where a size was asked for, by how many texts the set is smaller."""
+    facts: dict[str, Json] = {"retriever": plan.retriever, "k": made.k if made.retrieval else 0}
+    if plan.wanted is not None:
+        facts["generic_wanted"] = plan.wanted
+        facts["generic_short"] = plan.wanted - int(made.selection.kept_hits.sum())
+    return facts
+
+
+def _keep_errors(draft: Draft, bad: Sequence[BadRow]) -> list[str]:
+    """Leave the rows that could not be read beside the shards, outside the id: they name files of this machine."""
+    if not bad:
+        return []
+    if draft.receipt("errors") is None:
+        lines = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in bad)
+        draft.partial(ERRORS).write_text(lines, encoding="utf-8")
+        draft.keep("errors", {ERRORS: len(bad)})
+    return [ERRORS]
+
+
+def _open_index(store: Store, name: str) -> SearchIndex:
+    from indexer.index import open_index  # loads the index libraries
+
+    return open_index(store, name)

@@ -1,0 +1,120 @@
+"""RUN.toml: what is left out has a default, what is wrong has a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from contract.errors import BadInput, NotFound
+from distill.config import RunConfig, make_config, read_config
+
+SMALLEST = {"task": {"path": "t.jsonl"}}
+CONFIGS = Path(__file__).parents[2] / "distill" / "configs"
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Path:
+    path = tmp_path / "RUN.toml"
+    path.write_text('seed = 3\n[task]\npath = "t.jsonl"\n[distill]\nupdates = 10\n[student]\nfrom = "skip"\n')
+    return path
+
+
+def test_only_the_task_is_needed() -> None:
+    config = make_config(SMALLEST)
+    assert config.transfer_set is None
+    assert config.teacher.model == "minilm"
+    assert (config.student.layers, config.student.origin, config.distill.updates) == (2, "scratch", 2500)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_examples_are_configs(path: Path) -> None:
+    assert read_config(path).seed == 0
+
+
+def test_a_file_and_its_overrides_make_one_config(toml: Path) -> None:
+    config = read_config(toml, ["distill.updates=500", "seed=1", "transfer_set.name=clinc", "arm=task only"])
+    assert (config.distill.updates, config.seed, config.arm, config.student.origin) == (500, 1, "task only", "skip")
+    assert config.transfer_set is not None
+    assert config.transfer_set.name == "clinc"
+
+
+def test_a_config_comes_back_from_its_json(toml: Path) -> None:
+    config = read_config(toml)
+    assert make_config(config.to_json()) == config
+    assert config.to_json()["student"]["from"] == "skip"
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [("distill.update", "updates"), ("finetune.learningrate", "learning_rate"), ("studnet.layers", "student"),
+     ("student.form", "from"), ("transfer_set.names", "name"), ("task.shot", "shots")],
+)  # fmt: skip
+def test_an_unknown_setting_is_named_with_the_nearest_known_one(toml: Path, key: str, near: str) -> None:
+    with pytest.raises(BadInput, match=f"unknown setting '{key.split('=')[0]}|did you mean {near}") as error:
+        read_config(toml, [f"{key}=1", *(["transfer_set.name=x"] if key.startswith("transfer") else [])])
+    assert f"did you mean {near}?" in error.value.message
+
+
+def test_an_unknown_setting_like_none_lists_the_known_ones(toml: Path) -> None:
+    with pytest.raises(BadInput, match=r"known there: .*batch_size.*temperature"):
+        read_config(toml, ["distill.zzzzzz=1"])
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("distill.updates=-1", "distill.updates: .*found -1"),
+        ("distill.soft_weight=1.5", "distill.soft_weight"),
+        ("distill.temperature=0", "distill.temperature"),
+        ("student.from=half", "student.from.*found 'half'"),
+        ("task.target=slots", "regression and slots are not taught yet"),
+        ("task.shots=0", "task.shots"),
+        ("seed=-1", "seed"),
+        ("distill.updates=many", "found 'many'"),
+        ("precision=int8", "precision"),
+        ("nonsense", "expects KEY=VALUE"),
+        ("seed.deeper=1", "a value, not a section"),
+        ("transfer_set.name=[1]", "transfer_set.name"),
+    ],
+)
+def test_a_wrong_value_gets_a_sentence(toml: Path, override: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        read_config(toml, [override])
+
+
+def test_a_missing_setting_is_named() -> None:
+    with pytest.raises(BadInput, match=r"'task\.path' is missing"):
+        make_config({"task": {}})
+
+
+def test_a_file_that_is_no_toml_gets_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "RUN.toml"
+    path.write_text("seed = = 1")
+    with pytest.raises(BadInput, match="is not TOML"):
+        read_config(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(BadInput, match="is not TOML"):
+        read_config(path)
+    with pytest.raises(BadInput, match="is a directory"):
+        read_config(tmp_path)
+    with pytest.raises(NotFound, match=r"There is no .*other\.toml"):
+        read_config(tmp_path / "other.toml")
+
+
+def test_every_arm_has_as_many_updates() -> None:
+    def updates(**sections: object) -> int:
+        return make_config({**SMALLEST, "distill": {"updates": 50}, **sections}).finetune_updates
+
+    both = {"finetune": {"updates": 7}}
+    assert updates(transfer_set={"name": "x"}, **both) == 7
+    assert updates(**both) == 57
+    assert updates(finetune={"updates": 7, "updates_alone": 9}) == 9
+    assert updates(finetune={"updates": 7, "updates_alone": 0}) == 0
+
+
+def test_a_config_cannot_be_changed() -> None:
+    config = make_config(SMALLEST)
+    with pytest.raises(ValueError, match="frozen"):
+        config.seed = 2  # type: ignore[misc]
+    assert isinstance(config, RunConfig)

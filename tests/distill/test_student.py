@@ -1,0 +1,128 @@
+"""The student: its size is what was asked, its kept layers are the teacher's, and plain transformers opens it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+from contract.errors import BadInput
+from distill.config import StudentConfig
+from distill.device import Device
+from distill.pretrained import load_encoder, load_tokenizer, parameters_of
+from distill.student import Student, kept_layers, make_student
+from distill.teacher import Classifier, Teacher
+from distill.tokens import tokenize
+from tests.distill.tiny import make_encoder
+
+CPU = Device("cpu", "float32")
+CLASSES = ("lights", "music", "travel")
+
+
+def teacher_of(directory: Path) -> Teacher:
+    model = Classifier(load_encoder(directory, CPU), "mean", len(CLASSES), 0.0)
+    return Teacher(cast(Any, SimpleNamespace()), model, load_tokenizer(directory), CLASSES, 32)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Teacher:
+    return teacher_of(make_encoder(tmp_path_factory.mktemp("deep"), layers=6))
+
+
+def student_of(teacher: Teacher, seed: int = 0, **settings: Any) -> Student:
+    return make_student(StudentConfig(**settings), teacher, CPU, seed=seed)
+
+
+@pytest.mark.parametrize(("layers", "width", "heads"), [(1, 16, 2), (3, 64, 1), (2, 128, 2)])
+def test_a_student_from_scratch_has_the_size_asked_for(teacher: Teacher, layers: int, width: int, heads: int) -> None:
+    student = student_of(teacher, layers=layers, width=width, heads=heads)
+    shape = student.config
+    assert (shape.num_hidden_layers, shape.hidden_size, shape.num_attention_heads) == (layers, width, heads)
+    in_layers = layers * (12 * width**2 + 13 * width)
+    rest = (len(teacher.tokenizer) + 64 + 2 + 2) * width + width**2 + width + (width + 1) * len(CLASSES)
+    assert parameters_of(student.model) == in_layers + rest
+
+
+def test_the_same_seed_is_the_same_student(teacher: Teacher) -> None:
+    first, again, other = (student_of(teacher, seed).model.state_dict() for seed in (1, 1, 2))
+    name = "bert.embeddings.word_embeddings.weight"
+    assert all(first[key].equal(again[key]) for key in first)
+    assert not first[name].equal(other[name])
+
+
+@pytest.mark.parametrize(
+    ("origin", "kept"), [("skip", [1, 3, 5]), ("first", [0, 1, 2]), ("last", [3, 4, 5])]
+)  # fmt: skip
+def test_kept_layers_are_the_teachers_weight_for_weight(teacher: Teacher, origin: str, kept: list[int]) -> None:
+    student = student_of(teacher, layers=3, **{"from": origin})
+    ours, theirs = student.model.state_dict(), teacher.model.encoder.state_dict()
+    key = "encoder.layer.{}.attention.self.query.weight"
+    for ours_at, theirs_at in enumerate(kept):
+        assert ours["bert." + key.format(ours_at)].equal(theirs[key.format(theirs_at)])
+    word = "embeddings.word_embeddings.weight"
+    assert ours["bert." + word].equal(theirs[word])
+    assert student.config.num_hidden_layers == 3
+
+
+def test_keeping_all_layers_keeps_what_the_encoder_says(teacher: Teacher) -> None:
+    student = student_of(teacher, layers=6, **{"from": "first"})
+    batch = tokenize(teacher.tokenizer, ["play some song"], [None], max_length=32).batch(np.zeros(1, np.int64))
+    with torch.no_grad():
+        expected = teacher.model.encoder.eval()(**batch.inputs).last_hidden_state
+        found = student.model.eval().base_model(**batch.inputs).last_hidden_state  # type: ignore[operator]
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_skipped_layers_end_with_the_last() -> None:
+    assert kept_layers("skip", 2, 6) == [2, 5]
+    assert kept_layers("skip", 4, 6) == [0, 2, 3, 5]
+    assert kept_layers("skip", 6, 6) == list(range(6))
+    assert kept_layers("last", 2, 12) == [10, 11]
+
+
+def test_kept_layers_do_not_change_with_the_student(teacher: Teacher) -> None:
+    student = student_of(teacher, layers=2, **{"from": "last"})
+    before = teacher.model.encoder.state_dict()["embeddings.word_embeddings.weight"].clone()
+    with torch.no_grad():
+        for parameter in student.model.parameters():
+            parameter.zero_()
+    assert teacher.model.encoder.state_dict()["embeddings.word_embeddings.weight"].equal(before)
+    assert teacher.model.encoder.config.num_hidden_layers == 6
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"layers": 9, "from": "skip"}, "has 6 to keep"),
+        ({"layers": 2, "width": 128, "from": "first"}, "student.width is 128.*have 32"),
+        ({"layers": 2, "heads": 4, "from": "last"}, "student.heads is 4.*have 2"),
+        ({"width": 100, "heads": 3}, "not a multiple"),
+    ],
+)
+def test_a_student_that_cannot_be_gets_a_sentence(teacher: Teacher, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        student_of(teacher, **settings)
+
+
+@pytest.mark.parametrize("settings", [{"width": 16, "heads": 2}, {"layers": 2, "from": "skip"}])
+def test_plain_transformers_opens_it_and_says_labels(
+    teacher: Teacher, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    student = student_of(teacher, **settings)
+    student.model.eval()
+    student.save(tmp_path)
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    text = "please play the song now"
+    with torch.no_grad():
+        theirs = model(**tokenizer(text, return_tensors="pt")).logits
+        ours = student.forward(tokenize(tokenizer, [text], [None], max_length=32).batch(np.zeros(1, np.int64)))
+    assert torch.allclose(theirs, ours, atol=1e-5)
+    said = pipeline("text-classification", model=model, tokenizer=tokenizer)(text)[0]["label"]
+    assert said == CLASSES[int(ours.argmax())]
+    assert not list(tmp_path.glob("*.bin"))

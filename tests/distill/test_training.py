@@ -1,0 +1,201 @@
+"""The training loop: it learns, it goes on where it stood, and its short cuts change no number."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from contract.progress import silent
+from distill.batches import Schedule
+from distill.checkpoint import Checkpoint
+from distill.device import Device
+from distill.gold import NO_LABEL
+from distill.objectives import HARD, Objective
+from distill.tokens import Batch, Tokens
+from distill.training import Examples, Recipe, _slope, train
+
+CPU = Device("cpu", "float32")
+RECIPE = Recipe(updates=24, batch_size=8, learning_rate=0.02, warmup=0.25, weight_decay=0.1, clip=1.0, seed=3)
+
+
+class Bag(nn.Module):
+    """The mean of word vectors with dropout, and a linear layer: the smallest classifier of texts."""
+
+    def __init__(self, words: int = 50, width: int = 8, classes: int = 3, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.words = nn.Embedding(words, width, padding_idx=0)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, batch: Batch) -> Tensor:
+        mask = batch.attention_mask.unsqueeze(-1).float()
+        mean = (self.words(batch.input_ids) * mask).sum(1) / mask.sum(1)
+        return self.head(self.dropout(mean))  # type: ignore[no-any-return]
+
+
+def bag(dropout: float = 0.2) -> Bag:
+    torch.manual_seed(0)
+    return Bag(dropout=dropout)
+
+
+def examples(soft: bool = False) -> Examples:
+    """60 texts whose class is the remainder of their first word."""
+    draw = np.random.default_rng(0)
+    lengths = draw.integers(1, 9, 60)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    flat = draw.integers(1, 50, offsets[-1]).astype(np.int32)
+    classes = (flat[offsets[:-1]] % 3).astype(np.int64)
+    logits = (5 * np.eye(3)[classes]).astype(np.float16) if soft else None
+    tokens = Tokens(flat, offsets, lengths.astype(np.int32), 0, False)
+    return Examples(tokens, np.full(60, NO_LABEL) if soft else classes, logits)
+
+
+class Killed(Exception):
+    """What stands for a kill: it leaves the loop between two updates."""
+
+
+def killed_at(update: int) -> Callable[[str, int, int | None], None]:
+    def listen(stage: str, done: int, total: int | None) -> None:
+        if done == update:
+            raise Killed
+
+    return listen
+
+
+def checkpoint_at(path: Path, interval: float = 1e9) -> Checkpoint:
+    return Checkpoint(path, itertools.count().__next__, interval)
+
+
+def learn(model: Bag, path: Path, recipe: Recipe = RECIPE, **others: object) -> None:
+    given = {"objective": HARD, "examples": examples(), "progress": silent} | others
+    train("bag", model, model, given["examples"], given["objective"], recipe, checkpoint_at(path), device=CPU, progress=given["progress"])  # type: ignore[arg-type]  # fmt: skip # noqa: E501
+
+
+def weights(model: nn.Module) -> dict[str, list[float]]:
+    return {name: tensor.flatten().tolist() for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_it_learns(tmp_path: Path, soft: bool) -> None:
+    model, some = bag(0.0), examples(soft)
+    recipe = Recipe(150, 20, 0.05, 0.1, 0.0, 1.0, 0)
+    learn(model, tmp_path / "c", recipe, examples=some, objective=Objective(1.0) if soft else HARD)
+    predicted = model(some.tokens.batch(np.arange(60))).argmax(1).numpy()
+    assert (predicted == examples().classes).mean() > 0.95
+
+
+@pytest.mark.parametrize("updates", [1, 7, 23])
+def test_a_loop_that_was_killed_ends_as_if_it_had_not_been(tmp_path: Path, updates: int) -> None:
+    """Weights to the last bit, dropout and AdamW's state included; so does one that was killed twice."""
+    whole, broken = bag(), bag()
+    learn(whole, tmp_path / "whole")
+    for stop in (updates, min(updates + 3, 24)) if updates < 23 else (updates,):
+        broken = bag()
+        checkpoint = checkpoint_at(tmp_path / "broken", 0)  # a checkpoint after every update
+        with pytest.raises(Killed):
+            train("bag", broken, broken, examples(), HARD, RECIPE, checkpoint, device=CPU, progress=killed_at(stop))
+    broken = bag()
+    standing = train("bag", broken, broken, examples(), HARD, RECIPE, checkpoint, device=CPU, progress=silent)
+    assert weights(broken) == weights(whole)
+    assert [point.update for point in standing.curve] == list(range(1, 25))
+
+
+def test_updates_after_the_last_checkpoint_are_made_again(tmp_path: Path) -> None:
+    whole, broken = bag(), bag()
+    learn(whole, tmp_path / "whole")
+    checkpoint = checkpoint_at(tmp_path / "broken", 5)  # due at every fifth look at the clock
+    with pytest.raises(Killed):
+        train("bag", broken, broken, examples(), HARD, RECIPE, checkpoint, device=CPU, progress=killed_at(13))
+    with safe_open(tmp_path / "broken", "pt") as file:
+        assert 0 < json.loads(file.metadata()["standing"])["update"] < 13
+    broken = bag()
+    learn(broken, tmp_path / "broken")
+    assert weights(broken) == weights(whole)
+
+
+def test_a_checkpoint_that_was_cut_short_is_begun_again(tmp_path: Path) -> None:
+    whole, broken = bag(), bag()
+    learn(whole, tmp_path / "whole")
+    (tmp_path / "broken").write_bytes((tmp_path / "whole").read_bytes()[:500])
+    learn(broken, tmp_path / "broken")
+    assert weights(broken) == weights(whole)
+
+
+def test_a_seed_is_a_training(tmp_path: Path) -> None:
+    def trained(seed: int, name: str) -> dict[str, list[float]]:
+        model = bag()
+        learn(model, tmp_path / name, replace(RECIPE, seed=seed))
+        return weights(model)
+
+    assert trained(1, "a") == trained(1, "b") != trained(2, "c")
+
+
+def test_rows_of_gradients_are_the_whole_gradient(tmp_path: Path) -> None:
+    """The reference: torch's own dense gradient, AdamW and clipping, written out plainly."""
+    fast, plain = bag(0.0), bag(0.0)
+    learn(fast, tmp_path / "c")
+    decayed = [p for p in plain.parameters() if p.ndim > 1]
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": [plain.head.bias], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=0.02)
+    some = examples()
+    schedule = Schedule(some.tokens.lengths, 8, 3)
+    for update in range(24):
+        rows = schedule.rows(update)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(plain(some.tokens.batch(rows)), torch.from_numpy(some.classes[rows])).backward()
+        nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = 0.02 * _slope(update, RECIPE)
+        optimizer.step()
+    for name, expected in plain.state_dict().items():
+        assert torch.allclose(fast.state_dict()[name], expected, atol=1e-6), name
+
+
+def test_the_rate_warms_up_and_falls_to_nothing() -> None:
+    slopes = [_slope(update, RECIPE) for update in range(24)]
+    assert slopes.index(max(slopes)) == 6
+    assert max(slopes) == 1.0
+    assert 0 < slopes[0] < slopes[3] < 1
+    assert slopes[6:] == sorted(slopes[6:], reverse=True)
+    assert 0 < slopes[-1] < 0.1
+    flat = replace(RECIPE, warmup=0.0)
+    assert _slope(0, flat) == 1.0
+    assert all(_slope(update, replace(RECIPE, warmup=1.0)) <= 1 for update in range(24))
+
+
+def test_a_head_may_learn_faster(tmp_path: Path) -> None:
+    def moved(head_rate: float) -> float:
+        model = bag()
+        before = model.head.weight.detach().clone()
+        learn(model, tmp_path / str(head_rate), replace(RECIPE, head_learning_rate=head_rate))
+        return float((model.head.weight.detach() - before).abs().sum())
+
+    assert moved(0.2) > 3 * moved(0.001)
+
+
+def test_no_update_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+    model = bag()
+    learn(model, tmp_path / "c", replace(RECIPE, updates=0))
+    assert weights(model) == weights(bag())
+
+
+def test_a_curve_has_at_most_a_hundred_points_and_the_mean_losses(tmp_path: Path) -> None:
+    model = bag()
+    recipe = replace(RECIPE, updates=250, learning_rate=1e-9)
+    some = examples()
+    standing = train(
+        "bag", model, model, some, HARD, recipe, checkpoint_at(tmp_path / "c"), device=CPU, progress=silent
+    )
+    assert len(standing.curve) <= 100
+    assert standing.curve[-1].update == 250
+    assert standing.curve[0].loss == pytest.approx(standing.curve[-1].loss, abs=0.3)
+    assert 0.5 < standing.curve[0].loss < 2
