@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import typer
+from typing import Any
+
 from typer.core import TyperGroup
 
 from contract.console import ArtifactsOption, JsonOption, make_app, run
@@ -11,11 +12,10 @@ from indexer.cli import corpus_app, index_app
 from service.cli import app as service_app
 
 
-
 class InOrder(TyperGroup):
     """Commands in the order of the work, not of the alphabet."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         first = ("demo", "doctor", "corpus", "index")
         return [*first, *(name for name in super().list_commands(ctx) if name not in first)]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -31,9 +31,17 @@ class Device:
         return torch.autocast(self.name, torch.bfloat16, enabled=self.dtype == "bfloat16")
 
     @property
-    def attention(self) -> str:
-        """torch 2.13's fused attention is ten times slower backwards in bfloat16 on a processor than the plain one."""
-        return "eager" if (self.name, self.dtype) == ("cpu", "bfloat16") else "sdpa"
+    def exact(self) -> Device:
+        """The same device in float32: what a finished student is judged in, since that is how it will be used."""
+        return replace(self, dtype="float32")
+
+    @property
+    def attention(self) -> str | None:
+        """The attention to ask transformers for; None leaves the choice to it.
+
+        torch 2.13's fused attention is ten times slower backwards in bfloat16 on a processor than the plain one.
+        """
+        return "eager" if (self.name, self.dtype) == ("cpu", "bfloat16") else None
 
 
 def choose_device(precision: Precision) -> Device:

@@ -7,13 +7,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from contract.artifact import Artifact, open_artifact, write_shard
-from contract.draft import Plan, drafting
+from contract.draft import Plan
 from contract.errors import CorruptArtifact
 from contract.manifest import Count
 from contract.progress import Progress
 from contract.store import Store
 from distill.device import Device
 from distill.logits import logits_of
+from distill.shared import drafting_shared
 from distill.teacher import Teacher
 from distill.texts import Texts
 
@@ -38,7 +39,7 @@ def obtain_labels(
     inputs = {"teacher": teacher.artifact.id, "transfer-set": transfer_set.id}
     plan = Plan("labels", VERSION, {"dtype": device.dtype, "shard_texts": SHARD_TEXTS}, inputs)
     directory = store.path("labels", f"{teacher.artifact.id[:12]}-{transfer_set.id[:12]}-{device.dtype}")
-    with drafting(directory, plan) as draft:
+    with drafting_shared(directory, plan, progress=progress) as draft:
         if not draft.finished:
             rows = texts.table.num_rows
             progress("labels", 0, rows)

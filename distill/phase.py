@@ -87,7 +87,7 @@ def _learn(
         progress=course.progress,
     )
     tokens = course.gold.test.tokens(student.tokenizer, student.max_length)
-    logits = logits_of(student.model, student.forward, tokens, course.device)
+    logits = logits_of(student.model, student.forward, tokens, course.device.exact)
     learned = Learned(done.curve, done.seconds, predicted_labels(logits, course.gold.classes))
     course.draft.keep(name, {}, state=asdict(learned))
     return learned

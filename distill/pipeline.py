@@ -37,6 +37,7 @@ from distill.pretrained import keep_files, parameters_of
 from distill.report import REPORT_PAGE, write_report
 from distill.student import Student, make_student
 from distill.teacher import Teacher, obtain_teacher, open_teacher
+from distill.texts import open_transfer_set
 
 
 def run_distillation(
@@ -51,6 +52,8 @@ def run_distillation(
     device = choose_device(config.precision)
     with threads():
         gold = read_gold(config.task)
+        if config.transfer_set is not None:
+            open_transfer_set(store, config.transfer_set.name)  # a wrong name is told before a teacher is trained
         began = time.monotonic()
         teacher = open_teacher(obtain_teacher(store, config.teacher, gold, device, progress=progress), device)
         taught = time.monotonic()

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from contract.artifact import Artifact, open_artifact, write_parquet
-from contract.draft import Draft, Plan, Receipt, drafting
+from contract.draft import Draft, Plan, Receipt
 from contract.manifest import Json, canonical_json
 from contract.progress import Progress
 from contract.store import Store
@@ -42,7 +42,9 @@ from distill.pretrained import (
     load_encoder,
     load_tokenizer,
     parameters_of,
+    quiet,
 )
+from distill.shared import drafting_shared
 from distill.tokens import Batch, Tokens, tokenize
 from distill.training import Examples, Recipe, train
 
@@ -63,7 +65,9 @@ class Classifier(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """A batch -> logits (B, C)."""
         states = self.encoder(**batch.inputs).last_hidden_state
-        return self.head(self.dropout(pooled(states, batch.attention_mask, self.pooling)))  # type: ignore[no-any-return]
+        with torch.autocast(states.device.type, enabled=False):  # a bfloat16 logit of 8 is rounded by 0.03
+            text = pooled(states.float(), batch.attention_mask, self.pooling)
+            return self.head(self.dropout(text))  # type: ignore[no-any-return]
 
 
 def pooled(states: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
@@ -115,7 +119,7 @@ def obtain_teacher(store: Store, config: TeacherConfig, gold: Gold, device: Devi
     }
     plan = Plan("teacher", VERSION, params, {"task": gold.task.id})
     directory = store.path("teacher", hashlib.sha256(canonical_json(asdict(plan))).hexdigest()[:16])
-    with drafting(directory, plan) as draft:
+    with drafting_shared(directory, plan, progress=progress) as draft:
         if not draft.finished:
             _make(draft, source, config, gold, device, progress)
     return open_artifact(directory, "teacher", version=VERSION)
@@ -163,8 +167,9 @@ def _keep_model(
     draft: Draft, model: Classifier, tokenizer: Any, config: TeacherConfig, gold: Gold, seconds: float
 ) -> Receipt:
     folder = draft.scratch("teacher")
-    model.encoder.save_pretrained(folder / "encoder")  # type: ignore[operator]
-    tokenizer.save_pretrained(folder / "encoder")
+    with quiet():
+        model.encoder.save_pretrained(folder / "encoder")  # type: ignore[operator]
+        tokenizer.save_pretrained(folder / "encoder")
     save_file({name: tensor.contiguous() for name, tensor in model.head.state_dict().items()}, folder / HEAD)
     facts = {"classes": gold.classes, "pooling": config.pooling, "max_length": config.max_length}
     (folder / "teacher.json").write_bytes(canonical_json(facts))

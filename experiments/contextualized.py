@@ -1,4 +1,4 @@
-"""Paper B's claim, small: is text retrieved for the task a better textbook than random text, augmented or bare task text?
+"""Paper B, small: is text retrieved for the task a better textbook than random, augmented or bare task text?
 
 Ten labelled utterances a class; the 1.3 M English passages; teacher MiniLM; a 2 x 128 student from scratch; equal
 updates for every arm. `all-unlabelled` is the ceiling: it sees all of the task's train text, without labels.

@@ -128,7 +128,8 @@ def _files_of(source: str) -> list[Path]:
         return [path]
     if path.is_dir():
         return _files_below(path)
-    found = [Path(name) for name in sorted(glob.glob(source, recursive=True))]  # noqa: PTH207 - Path.glob takes no absolute pattern
+    matches = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    found = [path for match in matches if (path := Path(match)).is_file() or path.is_dir()]  # not a pipe, not a device
     if not found:
         raise NotFound(f"No file matches the source {source!r}; expected a file, a directory or a glob of documents")
     return [file for match in found for file in (_files_below(match) if match.is_dir() else [match])]

@@ -14,6 +14,7 @@ from contract.errors import BadInput
 from contract.store import Store
 
 PREFIX = "TRANSFERSET_"
+ELSEWHERE = {PREFIX + "DATA"}  # read by benchmarks and experiments: no setting of the service, and no mistake either
 MIB = 1024 * 1024
 
 
@@ -71,7 +72,7 @@ class Settings(BaseSettings):
 def read_settings(**given: object) -> Settings:
     """The settings of the environment, those `given` (and not None) instead; BadInput names each that is wrong."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known | ELSEWHERE)
     if unknown:
         raise BadInput(f"{', '.join(unknown)}: no such setting; there are {', '.join(sorted(known))}")
     try:

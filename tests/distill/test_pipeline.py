@@ -119,6 +119,7 @@ def test_without_a_transfer_set_it_finetunes_for_as_long(finished: tuple[Store, 
     report = read_report(run_distillation(store, "plain", changed(config, transfer_set=None)).directory)
     assert report.arm == "no distillation"
     assert (report.updates.distill, report.updates.finetune) == (0, 140)
+    assert report.curves.finetune[-1].update == 140
     assert report.metrics.distilled is None
     assert report.transfer_set is None
     assert report.curves.distill == ()

@@ -61,6 +61,21 @@ def test_equal_vectors_beyond_any_candidate_list_still_tie_by_row():
     assert rows.tolist() == brute_force(vectors, vectors[:4], 10)[1].tolist()
 
 
+class UnkindIndex(DenseIndex):
+    """Breaks ties of the fast scores the wrong way, as FAISS may: the greatest row first."""
+
+    def _candidates(self, queries, k):
+        fast = queries @ np.concatenate(self._vectors).astype(np.float32).T
+        rows = (self.rows - 1 - np.argsort(-fast[:, ::-1], axis=1, kind="stable"))[:, :k]
+        return np.take_along_axis(fast, rows, axis=1), rows
+
+
+def test_ties_break_by_row_whichever_candidates_come_first():
+    vectors = np.repeat(clustered(5), 80, axis=0)
+    _, rows = UnkindIndex(shards_of(vectors, 100), None, DenseSettings()).search(vectors[::80], 10)
+    assert rows.tolist() == brute_force(vectors, vectors[::80], 10)[1].tolist()
+
+
 def test_a_query_finds_the_same_alone_in_a_batch_and_for_any_k():
     index = DenseIndex(shards_of(clustered(3000, 48), 700), None, DenseSettings())
     queries = clustered(300, 48, seed=1)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -99,6 +100,12 @@ def test_a_source_that_matches_nothing_is_a_sentence(tmp_path, source):
     (tmp_path / "empty").mkdir()
     with pytest.raises(NotFound, match=r"expected|no file we read"):
         find_files([str(tmp_path / source)])
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(NotFound, match="No file matches"):
+        find_files([str(tmp_path / "pipe.txt")])
 
 
 def test_no_source_and_a_url_are_sentences():

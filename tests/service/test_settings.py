@@ -47,6 +47,7 @@ def test_an_unknown_setting_is_refused_by_name_with_those_there_are(monkeypatch:
 
 def test_other_variables_are_nobodys_business(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRANSFERRED", "yes")
+    monkeypatch.setenv("TRANSFERSET_DATA", "/data")  # where benchmarks look
     read_settings()
 
 
