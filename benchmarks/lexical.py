@@ -3,8 +3,8 @@
     python -m benchmarks.lexical --rows 200000 --queries 3000
 
 Everything is measured on this machine, now, with other work on it or not: the ratios are what counts, and where other
-work is about, those of processor time (all threads, this process) more than those of the clock. Our scores are checked on a sample
-against a scorer that shares nothing with the index but the tokenizer.
+work is about, those of processor time (all threads of this process) more than those of the clock. Our scores are
+checked on a sample against a scorer that shares nothing with the index but the tokenizer.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _corpus(folder: Path, source: Path, rows: int) -> Artifact:
 
 def _queries(task: Path, number: int) -> list[str]:
     table = pq.read_table(task, columns=["text", "split"])
-    train = table.filter(pc.equal(table["split"], "train"))["text"].to_pylist()
+    train: list[str] = table.filter(pc.equal(table["split"], "train"))["text"].to_pylist()
     return train[:: max(len(train) // number, 1)][:number]
 
 
@@ -147,7 +147,8 @@ def _bm25s(texts: Sequence[str], queries: Sequence[str], threads: int) -> Engine
     try:
         import bm25s
     except ImportError:
-        return _missing("bm25s")
+        print("bm25s is not installed: pip install bm25s")
+        return None
     stemmer = Stemmer.Stemmer("english")
 
     def tokens(some: Sequence[str]) -> object:
@@ -170,7 +171,8 @@ def _tantivy(texts: Sequence[str], queries: Sequence[str], threads: int) -> Engi
     try:
         import tantivy
     except ImportError:
-        return _missing("tantivy")
+        print("tantivy is not installed: pip install tantivy")
+        return None
     schema = tantivy.SchemaBuilder().add_text_field("text", stored=False, tokenizer_name="en_stem").build()
     watch = Watch()
     index = tantivy.Index(schema)
@@ -205,10 +207,6 @@ def _rank_bm25(texts: Sequence[str], queries: Sequence[str], threads: int) -> En
         return [np.argsort(-scorer.get_scores(query.lower().split()))[:k] for query in queries]
 
     return Engine("rank-bm25", len(texts), indexing, search, queries)
-
-
-def _missing(name: str) -> None:
-    print(f"{name} is not installed: pip install {name}")
 
 
 def _time_searches(engines: Sequence[Engine], k: int, repeat: int) -> list[Took]:

@@ -22,6 +22,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from contract.errors import BadInput, TransfersetError
+from contract.manifest import Count
 from contract.progress import Progress
 from contract.store import Store, default_store
 
@@ -85,6 +86,12 @@ def print_json(value: Any) -> None:
     """One JSON value on one line of stdout; what a terminal might obey or no encoding can write is escaped."""
     line = json.dumps(value, ensure_ascii=False, allow_nan=False)
     print(re.sub("[\x7f-\x9f\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", line), flush=True)
+
+
+def balance(count: Count) -> str:
+    """A Count in words: what came in, what went out, and the drops by reason."""
+    dropped = ", ".join(f"{rows:,} {reason}" for reason, rows in count.dropped.items() if rows)
+    return f"{count.rows_in:,} in, {count.rows_out:,} out" + (f", dropped {dropped}" if dropped else "")
 
 
 def read_map(pairs: list[str] | None) -> dict[str, str]:

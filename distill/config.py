@@ -87,16 +87,21 @@ class DistillConfig(TrainingConfig):
     """`soft_weight` is the soft-target loss's share, the rest is the gold labels' where a text has one."""
 
     updates: Updates = 2500
-    temperature: Rate = 1.0
+    learning_rate: Rate = 2e-3
+    temperature: Rate = 2.0
     soft_weight: Share = 1.0
 
 
 class FinetuneConfig(TrainingConfig):
-    """`updates_alone` stands instead of `updates` without a transfer set [distill.updates + finetune.updates]."""
+    """Without a transfer set the student learns here all it learns, so that other values stand in:
 
-    updates: Updates = 300
+    `updates_alone` [distill.updates + finetune.updates] and `learning_rate_alone` [distill.learning_rate].
+    """
+
+    updates: Updates = 200
     updates_alone: Updates | None = None
-    learning_rate: Rate = 3e-4
+    learning_rate: Rate = 1e-4
+    learning_rate_alone: Rate | None = None
 
 
 class RunConfig(_Section):
@@ -117,6 +122,14 @@ class RunConfig(_Section):
             return self.finetune.updates
         alone = self.finetune.updates_alone
         return self.distill.updates + self.finetune.updates if alone is None else alone
+
+    @property
+    def finetune_recipe(self) -> TrainingConfig:
+        """How finetuning learns: gently after distillation, at distillation's rate from scratch."""
+        if self.transfer_set is not None:
+            return self.finetune
+        rate = self.finetune.learning_rate_alone or self.distill.learning_rate
+        return self.finetune.model_copy(update={"learning_rate": rate})
 
     def to_json(self) -> dict[str, Json]:
         return self.model_dump(mode="json", by_alias=True)

@@ -56,7 +56,7 @@ def finetune(course: Course, student: Student) -> Learned:
         train_rows = course.gold.train
         return Examples(train_rows.tokens(student.tokenizer, student.max_length), train_rows.classes)
 
-    recipe = Recipe.of(course.config.finetune, course.config.finetune_updates, course.config.seed)
+    recipe = Recipe.of(course.config.finetune_recipe, course.config.finetune_updates, course.config.seed)
     return _learn("finetune", course, student, examples, HARD, recipe)
 
 

@@ -17,6 +17,7 @@ from contract.console import (
     NameOption,
     RestartOption,
     answer,
+    balance,
     make_app,
     print_json,
     progress_shown,
@@ -179,11 +180,18 @@ def _show(name: str, artifact: Artifact, as_json: bool, **more: Any) -> None:
     if as_json:
         print_json(about | details)
         return
-    lines = [f"{manifest.kind} {name}, id {manifest.id}, {details['bytes']:,} bytes"]
-    for unit, count in manifest.counts.items():
-        dropped = ", ".join(f"{number:,} {reason}" for reason, number in count.dropped.items() if number)
-        lines.append(
-            f"{unit}: {count.rows_in:,} in, {count.rows_out:,} out" + (f", dropped {dropped}" if dropped else "")
-        )
-    lines += [f"{key}: {value}" for key, value in (more | dict(manifest.facts)).items()]
+    lines = [f"{name} {manifest.id}, {details['bytes'] / 1e6:,.1f} MB"]
+    lines += [f"{unit}: {balance(count)}" for unit, count in manifest.counts.items()]
+    lines += [f"{key}: {_in_words(value)}" for key, value in (more | dict(manifest.facts)).items() if value]
     answer.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def _in_words(value: Any) -> str:
+    """A fact as a person reads it: `terms 269,824, mean length 16.98`."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key.replace('_', ' ')} {_in_words(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_in_words, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

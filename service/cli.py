@@ -17,6 +17,7 @@ from contract.console import (
     NameOption,
     RestartOption,
     answer,
+    balance,
     make_app,
     print_json,
     progress_shown,
@@ -288,7 +289,7 @@ def _show_summary(artifact: Artifact) -> None:
         f"({facts['retriever']}, k = {facts['k']}), generic share {facts['generic_share']:.3f}"
     )
     for unit, count in artifact.manifest.counts.items():
-        _say(f"{unit}: {_balance(count)}")
+        _say(f"{unit}: {balance(count)}")
     if facts.get("generic_short"):
         short, wanted = facts["generic_short"], facts["generic_wanted"]
         _say(f"[yellow]{short:,} generic texts fewer than the {wanted:,} it was to have: the arms are not equal[/]")
@@ -322,16 +323,11 @@ def _show_inspection(found: Inspection) -> None:
         "ranks": _spread(found.ranks),
         "scores": _spread(found.scores),
         "sources": ", ".join(f"{source} {rows:,}" for source, rows in found.sources.items()) or "none",
-        **{unit: _balance(count) for unit, count in found.counts.items()},
+        **{unit: balance(count) for unit, count in found.counts.items()},
     }
     for label, value in lines.items():
         table.add_row(label, Text(_visible(value)))
     answer.print(table)
-
-
-def _balance(count: Any) -> str:
-    dropped = ", ".join(f"{reason} {rows:,}" for reason, rows in count.dropped.items())
-    return f"{count.rows_in:,} in, {count.rows_out:,} out" + (f", dropped: {dropped}" if dropped else "")
 
 
 def _spread(spread: Any) -> str:

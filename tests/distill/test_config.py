@@ -113,6 +113,15 @@ def test_every_arm_has_as_many_updates() -> None:
     assert updates(finetune={"updates": 7, "updates_alone": 0}) == 0
 
 
+def test_a_student_from_scratch_is_not_held_to_a_finetuning_rate() -> None:
+    """The arm without distillation would lose by its learning rate alone."""
+    rates = {"finetune": {"learning_rate": 1e-5}, "distill": {"learning_rate": 3e-3}}
+    assert make_config({**SMALLEST, **rates}).finetune_recipe.learning_rate == 3e-3
+    assert make_config({**SMALLEST, **rates, "transfer_set": {"name": "x"}}).finetune_recipe.learning_rate == 1e-5
+    alone = {"finetune": {"learning_rate_alone": 1e-4}}
+    assert make_config({**SMALLEST, **alone}).finetune_recipe.learning_rate == 1e-4
+
+
 def test_a_config_cannot_be_changed() -> None:
     config = make_config(SMALLEST)
     with pytest.raises(ValueError, match="frozen"):

@@ -19,7 +19,6 @@ from rank_bm25 import BM25Okapi
 from contract.artifact import Artifact, open_artifact, write_shard
 from contract.draft import Plan, drafting
 from contract.errors import BadInput, CorruptArtifact
-from contract.progress import silent
 from contract.schemas import CORPUS
 from indexer import bm25, postings
 from indexer.lexical import LexicalIndex, LexicalSettings, build_lexical
@@ -392,7 +391,3 @@ def test_queries_and_k_that_cannot_be_get_a_sentence():
         search(["a"], ["a"], 0)
     with pytest.raises(BadInput, match="not Unicode text"):
         search(["a"], ["\ud800"], 1)
-
-
-def test_silence_is_the_default_progress():
-    assert build_lexical.__kwdefaults__["progress"] is silent
