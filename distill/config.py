@@ -79,7 +79,7 @@ class StudentConfig(_Section):
     width: Annotated[int, Field(ge=8)] | None = None
     heads: Annotated[int, Field(ge=1)] | None = None
     origin: Annotated[Origin, Field(alias="from")] = "scratch"
-    dropout: Share = 0.1
+    dropout: Share = 0.0  # measured on CLINC150: 0.1 costs 13 points on generic-random text, and a fifth of the speed
     max_length: Tokens = 64
 
 

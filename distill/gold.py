@@ -56,10 +56,12 @@ class Gold:
         """How many labels stand in the test only."""
         return len({*self.test.labels} - {*self.classes})
 
-    def classes_of(self, utterance_ids: Iterable[str | None]) -> npt.NDArray[np.int64]:
-        """The classes of training rows by id; NO_LABEL for any other id: only the training rows' labels are known."""
-        known = dict(zip(self.train.table["id"].to_pylist(), self.train.classes.tolist(), strict=True))
-        return np.array([known.get(i, NO_LABEL) if i is not None else NO_LABEL for i in utterance_ids], np.int64)
+    def classes_of(self, utterance_ids: Iterable[str | None], texts: Iterable[str]) -> npt.NDArray[np.int64]:
+        """The classes of training rows by id and text: an id alone may be another task's. NO_LABEL for all others."""
+        rows = self.train.table
+        names = zip(rows["id"].to_pylist(), rows["text"].to_pylist(), strict=True)
+        known = dict(zip(names, self.train.classes.tolist(), strict=True))
+        return np.array([known.get(row, NO_LABEL) for row in zip(utterance_ids, texts, strict=True)], np.int64)
 
 
 def read_gold(config: TaskConfig) -> Gold:

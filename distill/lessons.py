@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from contract.artifact import Artifact
+from contract.errors import BadInput
 from contract.progress import Progress
 from contract.store import Store
 from distill.config import RunConfig
@@ -14,7 +15,7 @@ from distill.labels import obtain_labels, read_logits
 from distill.outcome import TransferSetFacts
 from distill.student import Student
 from distill.teacher import Teacher
-from distill.texts import Texts, open_transfer_set, read_texts
+from distill.texts import Texts, open_transfer_set, read_texts, text_id
 from distill.tokens import tokenize
 from distill.training import Examples
 
@@ -54,12 +55,12 @@ class Lessons:
         table = self.texts.table
         texts, pairs = table["text"].to_pylist(), table["text_pair"].to_pylist()
         tokens = tokenize(student.tokenizer, texts, pairs, max_length=student.max_length)
-        classes = gold.classes_of(table["utterance_id"].to_pylist())
+        classes = gold.classes_of(table["utterance_id"].to_pylist(), texts)
         return Examples(tokens, classes, read_logits(self.labels, self.texts))
 
 
 def obtain_lessons(
-    store: Store, config: RunConfig, teacher: Teacher, device: Device, *, progress: Progress
+    store: Store, config: RunConfig, teacher: Teacher, gold: Gold, device: Device, *, progress: Progress
 ) -> Lessons | None:
     """The lessons of a run, labelled now where they were not; None for a run without a transfer set."""
     if config.transfer_set is None:
@@ -67,8 +68,20 @@ def obtain_lessons(
     name = config.transfer_set.name
     transfer_set = open_transfer_set(store, name)
     texts = read_texts(transfer_set)
+    _refuse_held_out(name, texts, gold)
     labels = obtain_labels(store, teacher, transfer_set, texts, device, progress=progress)
     return Lessons(name, transfer_set, texts, labels)
+
+
+def _refuse_held_out(name: str, texts: Texts, gold: Gold) -> None:
+    """Law 7 once more, where it would spoil a figure: no text of the test is learnt from."""
+    held_out = {text_id(text, pair) for text, pair in gold.test.texts}
+    found = sum(identity in held_out for identity in texts.table["text_id"].to_pylist())
+    if found:
+        raise BadInput(
+            f"Transfer set {name} holds {found} of the test's texts, expected none; "
+            "build it again with the test split held out (--heldout-split)"
+        )
 
 
 def arm_of(config: RunConfig, lessons: Lessons | None) -> str:

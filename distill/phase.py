@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from contract.draft import Draft
+from contract.errors import CorruptArtifact
 from contract.progress import Progress
 from distill.checkpoint import Checkpoint
 from distill.config import RunConfig
@@ -72,7 +73,11 @@ def _learn(
     checkpoint = Checkpoint(course.draft.scratch(f"{name}.safetensors"), time.monotonic)
     receipt = course.draft.receipt(name)
     if receipt is not None:
-        checkpoint.read(student.model, None)
+        if checkpoint.read(student.model, None).update < recipe.updates:
+            raise CorruptArtifact(
+                f"{course.draft.directory} says that {name} is done, but the weights it left are gone; "
+                "run the same command with --restart"
+            )
         state = receipt.state
         return Learned(tuple(CurvePoint(**point) for point in state["curve"]), state["seconds"], state["predicted"])
     done = train(

@@ -57,7 +57,7 @@ def run_distillation(
         began = time.monotonic()
         teacher = open_teacher(obtain_teacher(store, config.teacher, gold, device, progress=progress), device)
         taught = time.monotonic()
-        lessons = obtain_lessons(store, config, teacher, device, progress=progress)
+        lessons = obtain_lessons(store, config, teacher, gold, device, progress=progress)
         labelled = time.monotonic()
         with drafting(directory, _plan(config, gold, teacher, lessons, device), restart=restart) as draft:
             if not draft.finished:

@@ -5,6 +5,7 @@ What an update does follows from (seed, update) alone, so a loop that was killed
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from contract.errors import BadInput
 from contract.progress import Progress
 from distill.batches import Schedule
 from distill.checkpoint import Checkpoint, Standing
@@ -104,7 +106,7 @@ def train(
                 group["lr"] = rate * _slope(update, recipe)
             optimizer.step()
 
-        loss_sum += loss.item()
+        loss_sum += _finite(loss, stage, update, recipe)
         done = update + 1
         if done % point_every == 0 or done == recipe.updates:
             since = done - (curve[-1].update if curve else 0)
@@ -117,6 +119,16 @@ def train(
 
     model.eval()
     return Standing(recipe.updates, tuple(curve), loss_sum, seconds + time.monotonic() - began)
+
+
+def _finite(loss: Tensor, stage: str, update: int, recipe: Recipe) -> float:
+    value = loss.item()
+    if not math.isfinite(value):
+        raise BadInput(
+            f"{stage}: the loss is {value} at update {update + 1} of {recipe.updates}, at learning rate "
+            f"{recipe.learning_rate:g}; take a lower one, or a longer warm-up"
+        )
+    return value
 
 
 def _slope(update: int, recipe: Recipe) -> float:

@@ -48,9 +48,11 @@ def test_only_the_training_rows_labels_are_known(tmp_path: Path) -> None:
     gold = gold_of(write_task(tmp_path / "task.jsonl"), shots=2)
     shown = gold.train.table["id"].to_pylist()
     hidden = sorted({f"train-{index}" for index in range(80)} - set(shown))
-    classes = gold.classes_of([*shown, None, *hidden, "test-0"])
+    ids = [*shown, None, *hidden, "test-0", *shown]
+    texts = gold.train.table["text"].to_pylist() + ["a text"] * (len(ids) - len(shown))
+    classes = gold.classes_of(ids, texts)
     assert np.array_equal(classes[: len(shown)], gold.train.classes)
-    assert set(classes[len(shown) :]) == {NO_LABEL}
+    assert set(classes[len(shown) :]) == {NO_LABEL}, "nor are the labels of another task's rows of the same id"
 
 
 def test_rows_without_a_label_are_left_out(tmp_path: Path) -> None:

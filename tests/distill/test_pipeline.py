@@ -333,6 +333,32 @@ def test_what_cannot_be_run_gets_a_sentence_and_leaves_no_run(
     assert not (store.path("run", "refused") / MANIFEST).exists()
 
 
+def test_a_transfer_set_that_holds_a_test_text_is_refused(finished: tuple[Store, RunConfig, RunReport]) -> None:
+    store, config, _ = finished
+    (leaked, _), *_ = utterances(40, 2)
+    rows = [{"utterance_id": "u0", "text": "play a song", "neighbours": [neighbour(leaked)]}]
+    make_transfer_set(store, "leaky", rows)
+    with pytest.raises(BadInput, match=r"leaky holds 1 of the test's texts, expected none"):
+        run_distillation(store, "leaky", changed(config, transfer_set={"name": "leaky"}))
+
+
+def test_a_loss_that_is_no_number_is_told_with_its_learning_rate(finished: tuple[Store, RunConfig, RunReport]) -> None:
+    store, config, _ = finished
+    hot = changed(config, distill={"learning_rate": 1e30, "clip": 1e30, "warmup": 0})
+    with pytest.raises(BadInput, match=r"distill: the loss is nan at update \d+ of 120, at learning rate 1e\+30"):
+        run_distillation(store, "hot", hot)
+
+
+def test_weights_that_a_finished_phase_left_and_are_gone_are_missed(tmp_path: Path) -> None:
+    store, config = make_world(tmp_path)
+    with pytest.raises(Killed):
+        run_distillation(store, "r1", config, progress=killed_in("finetune", 10))
+    (left,) = store.path("run", "r1").rglob("distill.safetensors")
+    left.unlink()
+    with pytest.raises(CorruptArtifact, match="the weights it left are gone"):
+        run_distillation(store, "r1", config)
+
+
 def test_a_name_that_is_taken_is_refused_with_what_differs(finished: tuple[Store, RunConfig, RunReport]) -> None:
     store, config, _ = finished
     with pytest.raises(NameTaken, match=r"params\.seed is 0 there and 7 here"):
