@@ -6,11 +6,16 @@ The commands are the ones a person would type, so each can be typed again, and e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
-from contract.console import screen
+from contract.console import answer, screen
 
 Command = list[str]
 NO_DISTILLATION = "no-distillation"
@@ -65,12 +70,45 @@ def compare_command(plan: ArmsPlan, page: Path) -> Command:
 
 def run_commands(commands: Iterable[Command], artifacts: Path) -> None:
     """Say each command as one would type it, and run it in this process, so that libraries load once."""
+    for command in commands:
+        _say(command)
+        _run(command, artifacts)
+
+
+def run_side_by_side(commands: Sequence[Command], artifacts: Path) -> None:
+    """The same for commands that do not need each other, one a core at a time; each is said when it is done.
+
+    A run computes with one thread, so two runs side by side take as long as one.
+    """
+    with ProcessPoolExecutor(max_workers=_cores(), mp_context=get_context("spawn")) as pool:
+        waiting = [pool.submit(_run_quietly, command, artifacts) for command in commands]
+        for number, (command, result) in enumerate(zip(commands, waiting, strict=True), start=1):
+            said = result.result()
+            _say(command, f"  [dim]{number} of {len(commands)}[/]")
+            answer.print(said, end="", markup=False, highlight=False, soft_wrap=True)
+
+
+def _run(command: Command, artifacts: Path) -> None:
     from transferset import app
 
-    for command in commands:
-        spoken = " ".join(part if part.replace("-", "").isalnum() else _quoted(part) for part in command)
-        screen.print(f"\n[bold cyan]$ transferset {spoken}[/]", highlight=False, soft_wrap=True)
-        app([*command, "--artifacts", str(artifacts)], standalone_mode=False)
+    app([*command, "--artifacts", str(artifacts)], standalone_mode=False)
+
+
+def _run_quietly(command: Command, artifacts: Path) -> str:
+    """What the command answers, without its progress: two bars on one terminal would write over each other."""
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(io.StringIO()):
+        _run(command, artifacts)
+    return said.getvalue()
+
+
+def _say(command: Command, after: str = "") -> None:
+    spoken = " ".join(part if part.replace("-", "").isalnum() else _quoted(part) for part in command)
+    screen.print(f"\n[bold cyan]$ transferset {spoken}[/]{after}", highlight=False, soft_wrap=True)
+
+
+def _cores() -> int:
+    return max(1, len(os.sched_getaffinity(0)))
 
 
 def _build(plan: ArmsPlan, arm: str, retriever: str) -> Command:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from contract.console import answer, screen, store_at
-from demo.arms import ArmsPlan, build_commands, compare_command, distill_commands, run_commands
+from demo.arms import ArmsPlan, build_commands, compare_command, distill_commands, run_commands, run_side_by_side
 from demo.docstrings import write_docstrings
 
 HERE = Path(__file__).parent
@@ -48,11 +48,12 @@ def run_demo(artifacts: Path | None) -> None:
             ["index", "build", "--corpus", "docs", "--name", "docs", "--retrievers", "lexical,dense"],
             ["neighbours", "docs", *QUESTIONS, "--k", "3"],
             *build_commands(plan),
-            *distill_commands(plan),
-            compare_command(plan, page),
         ],
         root,
     )
+    screen.print("\n[bold]Five arms, three seeds each:[/] the same teacher, student and updates; only the text differs")
+    run_side_by_side(list(distill_commands(plan)), root)
+    run_commands([compare_command(plan, page)], root)
     minutes = (time.monotonic() - began) / 60
     answer.print(
         f"\nDone in {minutes:.1f} minutes. The page with all of it: [bold]{page.resolve()}[/]", highlight=False

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from contract.console import ArtifactsOption, make_app, run, store_at
-from demo.arms import run_commands
 from experiments import contextualized
 
 app = make_app("experiments", "The papers' claims on real data; finished parts are not run again.")
@@ -28,7 +27,7 @@ def contextualized_command(
     """Retrieved text against random, augmented and bare task text, ten labels a class (paper B)."""
     root = store_at(artifacts).root
     tasks = tuple(task) if task else contextualized.TASKS
-    run_commands(contextualized.commands(tasks, tuple(range(seeds)), root), root)
+    contextualized.run_experiment(tasks, tuple(range(seeds)), root)
 
 
 if __name__ == "__main__":

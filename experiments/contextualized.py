@@ -8,31 +8,45 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from demo.arms import ArmsPlan, Command, build_commands, compare_command, distill_commands
+from demo.arms import (
+    ArmsPlan,
+    build_commands,
+    compare_command,
+    distill_commands,
+    run_commands,
+    run_side_by_side,
+)
 from experiments.data import real_data
 
 TASKS = ("clinc150", "hwu64", "snips")
 RUN_TOML = Path(__file__).with_name("contextualized.toml")
 
 
-def commands(tasks: tuple[str, ...], seeds: tuple[int, ...], pages: Path) -> list[Command]:
-    """Every command of the experiment, in order; each one that is finished already returns at once."""
+def run_experiment(tasks: tuple[str, ...], seeds: tuple[int, ...], root: Path) -> None:
+    """Index, build and distil for every task, then compare; what is finished already is not made again."""
     parts = [str(part) for part in sorted(real_data("generic", "en").glob("part-*.parquet"))]
-    planned: list[Command] = [
-        ["corpus", "build", *parts, "--name", "en"],
-        ["index", "build", "--corpus", "en", "--name", "en-lex", "--retrievers", "lexical"],
-    ]
-    for task in tasks:
-        plan = ArmsPlan(
-            prefix=task,
-            index="en-lex",
-            task=real_data("tasks", f"{task}.parquet"),
-            run_toml=RUN_TOML,
-            retriever="lexical",
-            k=20,
-            seeds=seeds,
-            shots=10,
-            unlabelled=True,
-        )
-        planned += [*build_commands(plan), *distill_commands(plan), compare_command(plan, pages / f"{task}.html")]
-    return planned
+    plans = [_plan(task, seeds) for task in tasks]
+    run_commands(
+        [
+            ["corpus", "build", *parts, "--name", "en"],
+            ["index", "build", "--corpus", "en", "--name", "en-lex", "--retrievers", "lexical"],
+            *(command for plan in plans for command in build_commands(plan)),
+        ],
+        root,
+    )
+    run_side_by_side([command for plan in plans for command in distill_commands(plan)], root)
+    run_commands([compare_command(plan, root / f"{plan.prefix}.html") for plan in plans], root)
+
+
+def _plan(task: str, seeds: tuple[int, ...]) -> ArmsPlan:
+    return ArmsPlan(
+        prefix=task,
+        index="en-lex",
+        task=real_data("tasks", f"{task}.parquet"),
+        run_toml=RUN_TOML,
+        retriever="lexical",
+        k=20,
+        seeds=seeds,
+        shots=10,
+        unlabelled=True,
+    )
