@@ -61,7 +61,7 @@ def run_distillation(
         labelled = time.monotonic()
         with drafting(directory, _plan(config, gold, teacher, lessons, device), restart=restart) as draft:
             if not draft.finished:
-                student = make_student(config.student, teacher, device, seed=config.seed)
+                student = make_student(config.new_student, teacher, device, seed=config.seed)
                 course = Course(draft, config, gold, device, progress)
                 distilled = distill_student(course, student, lessons) if lessons else None
                 finetuned = finetune(course, student)

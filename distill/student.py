@@ -116,6 +116,9 @@ def _kept(config: StudentConfig, teacher: Teacher, device: Device) -> nn.Module:
         )
     kept = kept_layers(config.origin, config.layers, its.num_hidden_layers)
     settings = its.to_dict() | _names(teacher.classes) | {"num_hidden_layers": config.layers, "architectures": None}
+    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+        if name in settings and config.dropout is not None:
+            settings[name] = config.dropout
     if settings.get("layer_types"):
         settings["layer_types"] = [settings["layer_types"][layer] for layer in kept]
     try:

@@ -170,17 +170,18 @@ def _names(retrievers: str) -> tuple[Built, ...]:
 def _show(name: str, artifact: Artifact, as_json: bool, **more: Any) -> None:
     manifest = artifact.manifest
     about = {"name": name, "id": manifest.id, "kind": manifest.kind, **more}
+    size = sum(entry.bytes for entry in manifest.files)
     details = {
         "counts": {unit: vars(count) for unit, count in manifest.counts.items()},
         "facts": manifest.facts,
         "params": manifest.params,
         "inputs": manifest.inputs,
-        "bytes": sum(entry.bytes for entry in manifest.files),
+        "bytes": size,
     }
     if as_json:
         print_json(about | details)
         return
-    lines = [f"{name} {manifest.id}, {details['bytes'] / 1e6:,.1f} MB"]
+    lines = [f"{name} {manifest.id}, {size / 1e6:,.1f} MB"]
     lines += [f"{unit}: {balance(count)}" for unit, count in manifest.counts.items()]
     lines += [f"{key}: {_in_words(value)}" for key, value in (more | dict(manifest.facts)).items() if value]
     answer.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
