@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from sklearn.metrics import accuracy_score, f1_score
 
 from distill.gold import Gold
+from distill.metrics import accuracy, macro_f1
 from distill.outcome import StudentScores, TeacherScores
 
 # Written by a run, read by `compare`: one row a test utterance, in the task's order.
@@ -26,16 +26,6 @@ PREDICTIONS = pa.schema(
 def predicted_labels(logits: npt.NDArray[np.float32], classes: Sequence[str]) -> list[str]:
     """The label of the highest logit of each row; the first one of equals."""
     return [classes[index] for index in logits.argmax(axis=1)]
-
-
-def accuracy(gold: Sequence[str], predicted: Sequence[str]) -> float:
-    """The share that is right. A label that stands only in the test can never be predicted: it counts as wrong."""
-    return float(accuracy_score(gold, predicted))
-
-
-def macro_f1(gold: Sequence[str], predicted: Sequence[str]) -> float:
-    """The mean of the classes' F1, over every class that is in the test or was predicted; 0 where none was right."""
-    return float(f1_score(gold, predicted, average="macro", zero_division=0))
 
 
 def score_teacher(gold: Sequence[str], predicted: Sequence[str]) -> TeacherScores:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from contract.artifact import Artifact
 from contract.errors import BadInput, CorruptArtifact
+from distill.metrics import macro_f1
 
 PREDICTIONS_FILE = "predictions.parquet"
 _COLUMNS = ("id", "gold", "predicted", "teacher")
@@ -94,12 +95,3 @@ def predictions_of(table: pa.Table) -> Predictions:
     labels = pc.unique(pa.concat_arrays(list(said.values()))).sort()
     codes = {column: pc.index_in(values, labels).to_numpy(zero_copy_only=False) for column, values in said.items()}
     return Predictions(tuple(ids), tuple(labels.to_pylist()), codes["gold"], codes["predicted"], codes["teacher"])
-
-
-def macro_f1(gold: np.ndarray, predicted: np.ndarray) -> float:
-    """The mean of the F1 of every class that stands in the gold labels or in the predictions; codes (rows,) each."""
-    classes = 1 + int(max(gold.max(), predicted.max()))
-    hits = np.bincount(gold[gold == predicted], minlength=classes)
-    both = np.bincount(gold, minlength=classes) + np.bincount(predicted, minlength=classes)
-    present = both > 0
-    return float(np.mean(2 * hits[present] / both[present]))
