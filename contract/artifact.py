@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from contract.draft import Draft, Receipt
 from contract.errors import BadInput, CorruptArtifact, NotFound
-from contract.manifest import MANIFEST, Count, FileEntry, Json, Kind, Manifest, hash_file, read_manifest
+from contract.manifest import MANIFEST, Count, FileEntry, Json, Kind, Manifest, fault_of, read_manifest
 
 ROW_GROUP_ROWS = 16_384  # small enough that a batch reads little, large enough to compress
 
@@ -79,17 +79,8 @@ class Artifact:
             offset += shard.rows
 
     def _fault(self, entry: FileEntry) -> str | None:
-        path = self.directory / entry.name
-        try:
-            size = path.stat().st_size
-            found = hash_file(path) if size == entry.bytes else None
-        except FileNotFoundError:
-            return f"{path} is missing, though its manifest names it; copy the directory again or rebuild it"
-        except OSError as error:
-            return f"{path} cannot be read ({error.strerror}); mend that, copy the directory again or rebuild it"
-        if found != entry.sha256:
-            return f"{path} does not match the sha256 in its manifest; copy it again or rebuild the directory"
-        return None
+        fault = fault_of(self.directory, entry)
+        return f"{fault}; copy it again, or remove the directory and run the command that made it" if fault else None
 
 
 def open_artifact(directory: Path, kind: Kind, *, version: int) -> Artifact:

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from contract.errors import BadInput, Busy, NameTaken, NoSpace
+from contract.errors import BadInput, Busy, CorruptArtifact, NameTaken, NoSpace
 from contract.manifest import (
     MANIFEST,
     Count,
@@ -28,6 +28,7 @@ from contract.manifest import (
     Kind,
     Manifest,
     canonical_json,
+    fault_of,
     hash_file,
     move_into_place,
     read_manifest,
@@ -77,13 +78,15 @@ class Draft:
         """The receipt of a step that is finished, None of one that is not."""
         try:
             raw = json.loads(self._receipt_path(step).read_bytes())
+            return Receipt(
+                files=tuple(FileEntry(**entry) for entry in raw["files"]),
+                counts={unit: Count(**count) for unit, count in raw["counts"].items()},
+                state=raw["state"],
+            )
         except FileNotFoundError:
             return None
-        return Receipt(
-            files=tuple(FileEntry(**entry) for entry in raw["files"]),
-            counts={unit: Count(**count) for unit, count in raw["counts"].items()},
-            state=raw["state"],
-        )
+        except (ValueError, KeyError, TypeError) as error:
+            raise _damaged(self.directory, f"the receipt of step {step} cannot be read") from error
 
     def keep(
         self,
@@ -166,34 +169,69 @@ def drafting(directory: Path, plan: Plan, *, restart: bool = False) -> Iterator[
 def planned(directory: Path) -> Plan | None:
     """What the artifact in `directory` is made from, finished or half built; None where nothing was begun."""
     if (directory / MANIFEST).exists():
-        manifest = read_manifest(directory)
-        return Plan(manifest.kind, manifest.version, manifest.params, manifest.inputs)
+        return _plan_of(read_manifest(directory))
     try:
         return Plan(**json.loads((_workshop(directory) / "plan.json").read_bytes()))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except (ValueError, TypeError) as error:
+        raise _damaged(directory, "its plan cannot be read") from error
+
+
+def discard(directory: Path) -> None:
+    """Remove a half-built artifact; `.draft` goes last, so that one killed on the way is still known as half built."""
+    if directory.is_dir():
+        for path in directory.iterdir():
+            if path != _workshop(directory):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _open(directory: Path, plan: Plan, restart: bool) -> Draft:
     if (directory / MANIFEST).exists():
-        manifest = read_manifest(directory)
-        found = Plan(manifest.kind, manifest.version, manifest.params, manifest.inputs)
-        _check_same(directory, found, plan, "is finished", "choose another name, or remove the directory")
-        shutil.rmtree(_workshop(directory), ignore_errors=True)  # killed between the manifest and the cleaning up
-        return Draft(directory, plan, manifest)
+        return _open_finished(directory, plan)
     workshop = _workshop(directory)
-    written = workshop / "plan.json"
-    if written.exists() and not restart:
-        raw = json.loads(written.read_bytes())
+    begun = None if restart else planned(directory)
+    if begun is not None:
         advice = "run it with those settings, choose another name, or discard the half-built one with --restart"
-        _check_same(directory, Plan(**raw), plan, "is half built", advice)
-        return Draft(directory, plan, None)
+        _check_same(directory, begun, plan, "is half built", advice)
+        return _go_on(Draft(directory, plan, None))
     if directory.exists() and not workshop.exists() and (directory.is_file() or any(directory.iterdir())):
         raise NameTaken(f"{directory} holds files that are not an artifact; choose another name, or remove them")
-    shutil.rmtree(directory, ignore_errors=True)
+    discard(directory)
     workshop.mkdir(parents=True)
-    write_whole(written, canonical_json(asdict(plan)))
+    write_whole(workshop / "plan.json", canonical_json(asdict(plan)))
     return Draft(directory, plan, None)
+
+
+def _open_finished(directory: Path, plan: Plan) -> Draft:
+    manifest = read_manifest(directory)
+    _check_same(directory, _plan_of(manifest), plan, "is finished", "choose another name, or remove the directory")
+    for entry in (*manifest.files, *manifest.attachments):
+        fault = fault_of(directory, entry)
+        if fault:
+            raise CorruptArtifact(f"{directory} is finished, but {fault}; remove it and run the same command again")
+    shutil.rmtree(_workshop(directory), ignore_errors=True)  # killed between the manifest and the cleaning up
+    return Draft(directory, plan, manifest)
+
+
+def _go_on(draft: Draft) -> Draft:
+    """The draft, when what its receipts promise is there: nothing damaged is built upon."""
+    for step in draft.steps():
+        receipt = draft.receipt(step)
+        for entry in receipt.files if receipt else ():
+            fault = fault_of(draft.directory, entry)
+            if fault:
+                raise _damaged(draft.directory, fault)
+    return draft
+
+
+def _damaged(directory: Path, what: str) -> CorruptArtifact:
+    return CorruptArtifact(f"{directory} is half built and damaged: {what}; discard it with --restart")
+
+
+def _plan_of(manifest: Manifest) -> Plan:
+    return Plan(manifest.kind, manifest.version, manifest.params, manifest.inputs)
 
 
 def _check_same(directory: Path, found: Plan, wanted: Plan, state: str, advice: str) -> None:

@@ -160,3 +160,16 @@ def hash_file(path: Path) -> str:
     """sha256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fault_of(directory: Path, entry: FileEntry) -> str | None:
+    """What is wrong with a file that `entry` promises, None when its bytes are the promised ones. Reads them all."""
+    path = directory / entry.name
+    try:
+        size = path.stat().st_size
+        found = hash_file(path) if size == entry.bytes else None
+    except FileNotFoundError:
+        return f"{path} is missing"
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
+    return None if found == entry.sha256 else f"{path} does not match the sha256 in its manifest"

@@ -45,7 +45,8 @@ class BadRow:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.file}, row {self.row}, column {self.column!r}: {self.reason}"
+        column = f", column {self.column!r}" if self.column else ""
+        return f"{self.file}, row {self.row}{column}: {self.reason}"
 
 
 OnBadRow = Callable[[BadRow], None]
@@ -97,11 +98,15 @@ def column_names(path: Path) -> list[str]:
 
 
 def _readable(path: Path) -> Format:
+    if not path.is_file():
+        raise (
+            BadInput(f"{path} is a directory, a file was expected")
+            if path.is_dir()
+            else NotFound(f"There is no file {path}")
+        )
     kind = format_of(path)
     if kind is None:
         raise BadInput(f"{path} has a format we do not read; expected {', '.join(_FORMATS)} (text ones also .gz, .zst)")
-    if not path.is_file():
-        raise NotFound(f"There is no file {path}")
     return kind
 
 

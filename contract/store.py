@@ -39,8 +39,9 @@ class Store:
 def check_name(what: str, name: str) -> str:
     """`name`, when it is a plain name: letters, digits, '.', '_' and '-', at most 100, not starting with a dot."""
     if not _NAME.fullmatch(name):
+        article = "an" if what[0] in "aeiou" else "a"
         raise BadInput(
-            f"{name[:40]!r} cannot name a {what}: expected at most 100 letters, digits, '.', '_' or '-', "
+            f"{name[:40]!r} cannot name {article} {what}: expected at most 100 letters, digits, '.', '_' or '-', "
             "beginning with a letter or digit; names are not paths"
         )
     return name

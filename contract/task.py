@@ -81,7 +81,7 @@ def read_task(path: Path, *, columns: Mapping[str, str] | None = None, on_bad_ro
     tables, digest = [], hashlib.sha256(json.dumps(sorted((columns or {}).items())).encode())
     for file in files:
         digest.update(f"{file.stem}\0{hash_file(file)}\n".encode())
-        tables.append(_read_file(file, columns or {}, on_bad_row))
+        tables.append(_read_file(file, columns or {}, on_bad_row, path.is_dir()))
     table = pa.concat_tables(tables)
     if not table.num_rows:
         raise BadInput(f"{path} has no rows; expected utterances with a text column")
@@ -117,9 +117,14 @@ def _is_split(file: Path) -> bool:
     return kind is not None and file.name[0] != "." and (kind != "text" or file.name.split(".")[0] in SPLITS)
 
 
-def _read_file(file: Path, columns: Mapping[str, str], on_bad_row: OnBadRow) -> pa.Table:
+def _read_file(file: Path, columns: Mapping[str, str], on_bad_row: OnBadRow, in_folder: bool) -> pa.Table:
     stem = file.name.split(".")[0]
     default_split = stem if stem in SPLITS else "train"
+    if in_folder and stem not in SPLITS and columns.get("split", "split") not in column_names(file):
+        raise BadInput(
+            f"{file} says of no row which split it is: in a task's folder a file has a column 'split' or is named "
+            f"after one ({', '.join(SPLITS)}); rename it, or move it out of the folder"
+        )
     batches = []
     for numbers, batch in read_rows(file, _OPTIONAL, columns=_with_aliases(file, columns), on_bad_row=on_bad_row):
         split = pc.fill_null(batch.column("split"), default_split)

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Thread
 
 from contract.console import answer, screen
 
 Command = list[str]
-NO_DISTILLATION = "no-distillation"
+NO_DISTILLATION = "no-distillation"  # in names; a run without a transfer set names its arm itself
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ def distill_commands(plan: ArmsPlan) -> Iterator[Command]:
     for seed in plan.seeds:
         for name in arms:
             arm = name.removeprefix(f"{plan.prefix}-")
-            settings = [f"arm={arm}", f"seed={seed}", f"task.path={plan.task}"]
-            settings += [] if arm == NO_DISTILLATION else [f"transfer_set.name={name}"]
+            settings = [f"seed={seed}", f"task.path={plan.task}"]
+            settings += [] if arm == NO_DISTILLATION else [f"arm={arm}", f"transfer_set.name={name}"]
             settings += [f"task.shots={plan.shots}"] if plan.shots else []
             chosen = [part for setting in settings for part in ("--set", setting)]
             yield ["distill", str(plan.run_toml), "--name", f"{plan.prefix}-{arm}-{seed}", *chosen]
@@ -65,7 +67,7 @@ def distill_commands(plan: ArmsPlan) -> Iterator[Command]:
 
 def compare_command(plan: ArmsPlan, page: Path) -> Command:
     """The table of all runs of the plan, and its page."""
-    return ["compare", f"{plan.prefix}-*", "--baseline", NO_DISTILLATION, "--html", str(page)]
+    return ["compare", f"{plan.prefix}-*", "--html", str(page)]
 
 
 def run_commands(commands: Iterable[Command], artifacts: Path) -> None:
@@ -80,7 +82,8 @@ def run_side_by_side(commands: Sequence[Command], artifacts: Path) -> None:
 
     A run computes with one thread, so two runs side by side take as long as one.
     """
-    with ProcessPoolExecutor(max_workers=_cores(), mp_context=get_context("spawn")) as pool:
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(max_workers=_cores(), mp_context=spawn, initializer=_end_with_parent) as pool:
         waiting = [pool.submit(_run_quietly, command, artifacts) for command in commands]
         for number, (command, result) in enumerate(zip(commands, waiting, strict=True), start=1):
             said = result.result()
@@ -100,6 +103,18 @@ def _run_quietly(command: Command, artifacts: Path) -> str:
     with redirect_stdout(said), redirect_stderr(io.StringIO()):
         _run(command, artifacts)
     return said.getvalue()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed ends too: the same command, typed again, shall not find its runs taken."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _say(command: Command, after: str = "") -> None:

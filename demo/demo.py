@@ -30,7 +30,8 @@ def run_demo(artifacts: Path | None) -> None:
     root.mkdir(parents=True, exist_ok=True)
     corpus = root / "docstrings.jsonl"
     screen.print("\n[bold]A corpus that is already here:[/] the documentation strings of the installed packages")
-    screen.print(f"{write_docstrings(corpus):,} paragraphs in {corpus}", highlight=False)
+    if not corpus.exists():  # kept from the first time: other packages would be another corpus
+        screen.print(f"{write_docstrings(corpus):,} paragraphs in {corpus}", highlight=False)
 
     plan = ArmsPlan(
         prefix="demo",

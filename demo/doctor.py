@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from rich.table import Table
+from rich.text import Text
 
 from contract.console import answer, print_json, store_at
 
@@ -58,8 +59,10 @@ def show(findings: list[Finding], *, as_json: bool) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     marks = {"has": "[green]✓[/]", "lacks": "[red]✗[/]", "note": "[yellow]·[/]"}
     for finding in findings:
-        advice = f"\n[dim]→ {finding.advice}[/]" if finding.advice else ""
-        table.add_row(marks[finding.verdict], f"[bold]{finding.part}[/]", finding.found + advice)
+        found = Text(finding.found)
+        if finding.advice:
+            found.append(f"\n→ {finding.advice}", style="dim")
+        table.add_row(marks[finding.verdict], f"[bold]{finding.part}[/]", found)
     answer.print(table, highlight=False)
 
 
@@ -77,7 +80,7 @@ def _extra(extra: str, names: tuple[str, ...]) -> Finding:
         except metadata.PackageNotFoundError:
             missing.append(name)
     if missing:
-        advice = f"pip install -c constraints.txt '.\\[{extra}]'"
+        advice = f"pip install -c constraints.txt '.[{extra}]'"
         return Finding(extra, "lacks", f"{', '.join(missing)} not installed", advice)
     return Finding(extra, "has", ", ".join(versions))
 

@@ -211,8 +211,8 @@ def compare_group(runs: Sequence[ComparedRun], options: CompareOptions) -> Group
         float(np.mean([run.predictions.teacher_macro_f1 for run in teachers.values()])),
     )
     sampled = resample(correct, resamples=options.resamples, seed=options.seed)
-    base = _find(names, options.baseline or PLAIN)
-    plain = _find(names, PLAIN)
+    plain = next((i for i, name in enumerate(names) if members[name][0].report.transfer_set is None), None)
+    base = plain if options.baseline is None else _find(names, options.baseline)
     best = len(names) - 1
     arms = [
         _arm(

@@ -33,7 +33,10 @@ class _Section(BaseModel):
 
 
 class TaskConfig(_Section):
-    """The task's gold labels. `shots` keeps so many training rows a class, drawn with `seed`."""
+    """The task's gold labels. `shots` keeps so many training rows a class, drawn with `seed`.
+
+    `unseen_labels`: labels that stand only in the test are refused, or counted as wrong; no student can say them.
+    """
 
     path: Path
     target: Target | None = None
@@ -42,6 +45,8 @@ class TaskConfig(_Section):
     train_split: str = "train"
     test_split: str = "test"
     columns: dict[str, str] = Field(default_factory=dict)
+    skip_bad_rows: bool = False
+    unseen_labels: Literal["refuse", "wrong"] = "refuse"
 
 
 class TransferSetConfig(_Section):

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contract.errors import BadInput
+from contract.rows import BadRow, refuse_bad_rows
 from contract.task import Task, few_shot, read_task
 from distill.config import TaskConfig
 from distill.tokens import Tokens, tokenize
@@ -66,7 +67,8 @@ class Gold:
 
 def read_gold(config: TaskConfig) -> Gold:
     """The task of a run; BadInput when a split is missing, has no labels, or there is nothing to tell apart."""
-    task = read_task(config.path, columns=config.columns)
+    on_bad_row = _pass_over if config.skip_bad_rows else refuse_bad_rows
+    task = read_task(config.path, columns=config.columns, on_bad_row=on_bad_row)
     target = task.target(config.target)
     if config.train_split == config.test_split:
         raise BadInput(f"task.train_split and task.test_split are both {config.test_split!r}; test on rows not learnt")
@@ -82,7 +84,18 @@ def read_gold(config: TaskConfig) -> Gold:
         )
     test = _labelled(task, config.test_split, target)
     number = {label: index for index, label in enumerate(classes)}
-    return Gold(task, target, classes, _gold_rows(train, target, number), _gold_rows(test, target, number))
+    gold = Gold(task, target, classes, _gold_rows(train, target, number), _gold_rows(test, target, number))
+    if gold.unseen_labels and config.unseen_labels == "refuse":
+        raise BadInput(
+            f"Task {task.name} has {gold.unseen_labels} {target} labels in split {config.test_split!r} that no row of "
+            f"split {config.train_split!r} has: no student can say them; mend the labels, or count their rows as wrong "
+            'with task.unseen_labels = "wrong"'
+        )
+    return gold
+
+
+def _pass_over(bad: BadRow) -> None:
+    """A row that cannot be read is not learnt; the transfer set's errors file lists it."""
 
 
 def _labelled(task: Task, split: str, target: str) -> pa.Table:

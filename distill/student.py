@@ -82,6 +82,7 @@ def _from_scratch(config: StudentConfig, teacher: Teacher, device: Device) -> nn
     heads = config.heads or max(1, width // HEAD_WIDTH)
     if width % heads:
         raise BadInput(f"student.width {width} is not a multiple of student.heads {heads}; change one of them")
+    dropout = config.dropout or 0.0
     return BertForSequenceClassification(  # type: ignore[no-any-return]
         BertConfig(
             vocab_size=len(teacher.tokenizer),
@@ -91,8 +92,8 @@ def _from_scratch(config: StudentConfig, teacher: Teacher, device: Device) -> nn
             num_attention_heads=heads,
             intermediate_size=4 * width,
             max_position_embeddings=config.max_length,
-            hidden_dropout_prob=config.dropout,
-            attention_probs_dropout_prob=config.dropout,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
             initializer_range=BERT_SPREAD * (BERT_WIDTH / width) ** 0.5,
             attn_implementation=device.attention,
             **_names(teacher.classes),

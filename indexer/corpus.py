@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from contract.artifact import Artifact, open_artifact, write_shard
-from contract.draft import Draft, Plan, Receipt, drafting
+from contract.draft import Draft, Plan, Receipt, discard, drafting
 from contract.errors import BadInput
 from contract.manifest import Count, Json, canonical_json
 from contract.progress import Progress, silent
@@ -74,7 +74,7 @@ def build_corpus(
                 _write_shards(draft, files, settings, progress)
             except BadInput:
                 if not draft.steps():  # nothing to go on from: the name is free for mended sources
-                    shutil.rmtree(directory)
+                    discard(directory)
                 raise
             draft.finish(facts=_facts(draft), attachments=[ERRORS])
     return open_corpus(store, name)
@@ -271,8 +271,9 @@ def _keep_errors(draft: Draft, bad_rows: _BadRows) -> None:
     if draft.receipt("errors") or not bad:
         bad_rows.path.unlink()
     else:
-        bad_rows.path.replace(draft.partial(ERRORS))
+        shutil.copyfile(bad_rows.path, draft.partial(ERRORS))
         draft.keep("errors", {ERRORS: bad})
+        bad_rows.path.unlink()
 
 
 def _reason(bad: BadRow) -> str:

@@ -265,6 +265,13 @@ def _check_safe(directory: Path) -> None:
         if path.suffix in _PICKLES and not any(path.parent.glob("*.safetensors")):
             raise BadInput(f"{path} is a pickle without safetensors beside it; convert the model to safetensors")
     modules = directory / "modules.json"
-    for module in json.loads(modules.read_text()) if modules.is_file() else []:
-        if not str(module.get("type", "")).startswith("sentence_transformers."):
-            raise BadInput(f"{modules} names the class {module.get('type')!r}; only classes of the library are loaded")
+    for kind in _module_classes(modules) if modules.is_file() else []:
+        if not kind.startswith("sentence_transformers."):
+            raise BadInput(f"{modules} names the class {kind!r}; only classes of the library are loaded")
+
+
+def _module_classes(modules: Path) -> list[str]:
+    try:
+        return [str(module.get("type", "")) for module in json.loads(modules.read_text())]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BadInput(f"{modules} is no list of modules as sentence-transformers writes it; copy it again") from error

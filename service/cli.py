@@ -47,8 +47,9 @@ def neighbours(
     retriever: Annotated[
         str | None, typer.Option("--retriever", help="lexical, dense, hybrid or random [default: what the index has]")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="What the random retriever draws with.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="What the random retriever draws with.")] = 0,
     columns: MapOption = None,
+    skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Ask with the file's good rows.")] = False,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -63,7 +64,7 @@ def neighbours(
     chosen = choose_retriever(opened, cast("Searching | None", retriever))
     if k > opened.rows:
         screen.print(f"note: {index} has {opened.rows} passages, fewer than k = {k}; all of them are returned")
-    asked = _queries(utterances or [], file, read_map(columns))
+    asked = _queries(utterances or [], file, read_map(columns), skip_bad_rows)
     while queries := list(islice(asked, QUERIES)):
         found = find_neighbours(opened, queries, k, chosen, seed=seed).to_pylist()
         for utterance, records in zip(queries, found, strict=True):
@@ -164,6 +165,8 @@ def build(
         print_json(_summary(artifact))
     else:
         _show_summary(artifact)
+    if not artifact.manifest.params["heldout_splits"]:
+        screen.print("note: no split is held out, so nothing was checked for leaks; name one with --heldout-split")
 
 
 @app.command()
@@ -233,18 +236,27 @@ def _announce(line: str) -> None:
     screen.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _queries(utterances: Sequence[str], file: Path | None, columns: dict[str, str]) -> Iterator[str]:
+def _queries(
+    utterances: Sequence[str], file: Path | None, columns: dict[str, str], skip_bad_rows: bool
+) -> Iterator[str]:
     """The utterances of the command line, then those of the file; a pair asks with both its texts."""
     import pyarrow as pa
 
-    from contract.rows import read_rows
+    from contract.rows import BadRow, read_rows, refuse_bad_rows
     from service.neighbours import queries_of
+
+    def say(bad: BadRow) -> None:
+        screen.print(f"passed over {bad}", highlight=False, markup=False, soft_wrap=True)
 
     yield from utterances
     if file is not None:
         schema = pa.schema([pa.field("text", pa.string(), nullable=False), pa.field("text_pair", pa.string())])
-        for _, batch in read_rows(file, schema, columns=columns):
+        asked = 0
+        for _, batch in read_rows(file, schema, columns=columns, on_bad_row=say if skip_bad_rows else refuse_bad_rows):
+            asked += batch.num_rows
             yield from queries_of(batch)
+        if not asked:
+            raise BadInput(f"{file} has no utterance to ask with; expected rows with a text")
 
 
 def _rows(artifact: Artifact) -> Iterator[dict[str, Any]]:

@@ -111,7 +111,8 @@ class Place:
 class Jobs:
     """The jobs of one database. Every call asks the database: call it from a thread, not from the event loop."""
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, *, patient: bool = False) -> None:
+        """`patient` waits for a database that went away: right for a worker, wrong for a request."""
         refuse_pickle()
         quieten_dbos()
         try:
@@ -120,7 +121,7 @@ class Jobs:
                 system_database_url=database_url,
                 serializer=json_serializer(),
                 application_name=APPLICATION,
-                retry_connection_errors=False,
+                retry_connection_errors=patient,
             )
         except SQLAlchemyError as error:
             # Never the URL, nor the driver's message, which quotes it: it may hold a password.

@@ -99,8 +99,9 @@ class TaskFolder:
     def _keep(self, name: str, workshop: Path, found: Reading) -> bool:
         there = self.root / name
         try:
-            workshop.rename(there)  # onto a folder that holds files it fails: of two uploads at once one wins
-            return True
+            if name not in self.names():  # a file of that name laid here by hand is a task as well
+                workshop.rename(there)  # onto a folder that holds files it fails: of two uploads at once one wins
+                return True
         except OSError:
             if not there.exists():
                 raise

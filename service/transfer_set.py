@@ -134,7 +134,8 @@ def _resolve(store: Store, task: Task, index: SearchIndex | None, request: Trans
     utterances, left_out = _choose_utterances(task, request, target, heldout)
     retriever = _choose_retriever(index, request)
     policy, inputs = request.policy, {"task": task.id}
-    if index is not None and retriever not in ("augmented", "none"):
+    asks_index = retriever not in ("augmented", "none") or policy.heldout.cosine is not None
+    if index is not None and asks_index:
         inputs["index"] = index.artifact.id
     if request.size_of is not None:
         other = open_transfer_set(store, request.size_of)

@@ -54,7 +54,7 @@ class Worker:
         """Take a slot, go on with the jobs a dead worker of that slot left, and listen to the queue."""
         settings = self._settings
         self._slot = Slot.take(settings.store)
-        self._jobs = Jobs(settings.database_url)
+        self._jobs = Jobs(settings.database_url, patient=True)
         self._jobs.open_queue(workers=max(settings.workers, 1), poll_seconds=settings.poll_seconds)
         DBOS(
             config={

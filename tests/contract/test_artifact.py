@@ -43,11 +43,11 @@ def replace_by_folder(path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "sentence"),
     [
-        (flip, "does not match the sha256 in its manifest; copy it again or rebuild the directory"),
+        (flip, "does not match the sha256 in its manifest; copy it again, or remove the directory and run"),
         (truncate, "does not match the sha256"),
         (grow, "does not match the sha256"),
         (replace_by_folder, "does not match the sha256|cannot be read"),
-        (Path.unlink, "is missing, though its manifest names it; copy the directory again or rebuild it"),
+        (Path.unlink, "is missing; copy it again, or remove the directory and run"),
     ],
 )
 def test_every_harm_to_a_file_is_found_with_a_sentence(

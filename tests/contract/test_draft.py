@@ -286,3 +286,47 @@ def test_scratch_outlives_a_crash_and_goes_at_the_finish(tmp_path: Path) -> None
         assert draft.steps() == ["step-0"]
         draft.finish()
     assert sorted(path.name for path in (tmp_path / "x").iterdir()) == [MANIFEST, "step-0"]
+
+
+# What was damaged is not built upon
+
+
+@pytest.mark.parametrize("damaged", ["step-0", ".draft/step-0.json", ".draft/plan.json"])
+@pytest.mark.parametrize("harm", [lambda path: path.write_text("{"), lambda path: path.write_text("")])
+def test_a_damaged_half_built_artifact_is_refused_until_it_is_discarded(
+    half_built: Path, damaged: str, harm: Callable[[Path], object]
+) -> None:
+    harm(half_built / damaged)
+    with (
+        pytest.raises(CorruptArtifact, match=r"is half built and damaged: .*; discard it with --restart"),
+        drafting(half_built, PLAN),
+    ):
+        raise AssertionError("went on")
+    with drafting(half_built, PLAN, restart=True) as draft:
+        assert draft.steps() == []
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_text("other")])
+def test_a_damaged_finished_artifact_is_not_called_finished(tmp_path: Path, harm: Callable[[Path], object]) -> None:
+    made = make_artifact(tmp_path / "x")
+    harm(made.directory / "part-00001.parquet")
+    with (
+        pytest.raises(CorruptArtifact, match=r"x is finished, but .*part-00001.*; remove it and run the same command"),
+        drafting(tmp_path / "x", PLAN),
+    ):
+        raise AssertionError("went on")
+
+
+def test_killed_while_it_discards_it_can_still_be_discarded(half_built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (half_built / "folder").mkdir()
+
+    def killed(self: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            drafting(half_built, PLAN, restart=True).__enter__()
+    with drafting(half_built, PLAN, restart=True) as draft:
+        assert draft.steps() == []
+        keep_step(draft, "step-0")

@@ -156,12 +156,13 @@ def test_the_name_tells_the_format(name: str, kind: Format | None) -> None:
 
 
 def test_a_format_we_do_not_read_and_a_file_that_is_not_there_get_sentences(tmp_path: Path) -> None:
+    (tmp_path / "rows.xlsx").touch()
     with pytest.raises(BadInput, match=r"rows\.xlsx has a format we do not read; expected \.parquet, \.jsonl"):
         read(tmp_path / "rows.xlsx")
     with pytest.raises(NotFound, match=r"There is no file .*rows\.csv"):
         read(tmp_path / "rows.csv")
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(NotFound):
+    with pytest.raises(BadInput, match="is a directory, a file was expected"):
         read(tmp_path / "folder.csv")
 
 

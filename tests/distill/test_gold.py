@@ -37,8 +37,10 @@ def test_a_label_only_in_the_test_is_kept_and_counted(tmp_path: Path) -> None:
     path = write_task(
         tmp_path / "task.jsonl", extra=[{"id": "x", "text": "buy", "intent": "shopping", "split": "test"}]
     )
-    gold = gold_of(path)
+    gold = gold_of(path, unseen_labels="wrong")
     assert gold.unseen_labels == 1
+    with pytest.raises(BadInput, match=r"has 1 intent labels in split 'test' that no row of split 'train' has"):
+        gold_of(path)
     assert gold.test.table.num_rows == 41
     assert gold.test.classes[-1] == NO_LABEL
 

@@ -186,7 +186,7 @@ def test_the_task_only_arm_needs_no_index(command: Command, task: Path) -> None:
         (["neighbours", "i", "play", "--retriever", "dense"], "no dense retriever; it has lexical, random"),
         (["neighbours", "i", "play", "--k", "-1"], "expected 0 to 1000, found -1"),
         (["neighbours", "i", "--file", "nothing.txt"], "There is no file"),
-        (["neighbours", "i", "--file", "nothing.docx"], "a format we do not read"),
+        (["neighbours", "i", "--file", "README.md"], "a format we do not read"),
         (["inspect", "nothing"], "There is no transfer-set at"),
         (["build", "--index", "i", "--task", "nothing.csv", "--name", "y"], "There is no task file"),
         (["build", "--index", "i", "--task", "TASK", "--name", "a/b"], "names are not paths"),
