@@ -112,6 +112,16 @@ def test_a_directory_has_a_split_a_file(tmp_path: Path) -> None:
     assert task.name == "task"
 
 
+def test_a_file_in_a_task_folder_that_says_of_no_row_which_split_it_is_is_refused(tmp_path: Path) -> None:
+    """A corpus that lies beside train.csv must not become training data."""
+    write_records(tmp_path / "task" / "train.csv", LABELLED)
+    write_records(tmp_path / "task" / "notes.parquet", [{"text": "a passage"}])
+    with pytest.raises(BadInput, match=r"notes\.parquet says of no row which split it is: .*rename it"):
+        read_task(tmp_path / "task")
+    write_records(tmp_path / "task" / "notes.parquet", [{"text": "an utterance", "split": "dev"}])
+    assert read_task(tmp_path / "task").splits == ["dev", "train"]
+
+
 def test_a_rows_own_split_goes_before_its_files_name(tmp_path: Path) -> None:
     path = write_records(tmp_path / "test.jsonl", [{"text": "a", "split": "train"}, {"text": "b", "split": None}])
     task = read_task(path)

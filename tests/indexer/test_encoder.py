@@ -209,3 +209,10 @@ def test_settings_that_make_no_sense_are_refused(settings):
 def test_minilm_knows_what_is_near():
     vectors = open_encoder("minilm").encode(["play some jazz", "put on a song", "what is the weather"], kind="query")
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2]
+
+
+@pytest.mark.parametrize("modules", ["{", "[1]", '{"a": 1}', "7"])
+def test_modules_that_are_no_list_of_modules_get_a_sentence(copied, modules):
+    (copied / "modules.json").write_text(modules)
+    with pytest.raises(BadInput, match="is no list of modules"):
+        open_encoder(str(copied), dtype="float32")

@@ -50,6 +50,15 @@ def test_other_content_under_a_taken_name_is_refused_and_the_first_stays(folder:
     assert folder.read("music").task.table.num_rows == 16
 
 
+def test_an_upload_does_not_take_the_place_of_what_the_operator_laid_there(folder: TaskFolder) -> None:
+    folder.root.mkdir()
+    (folder.root / "music.jsonl").write_bytes(task_lines())
+    with pytest.raises(NameTaken, match="other content"):
+        upload(folder, content=b'{"text": "a"}\n')
+    assert not upload(folder, filename="music.jsonl"), "the same content is the same task"
+    assert folder.path("music").is_file()
+
+
 def test_of_two_uploads_at_once_one_wins(folder: TaskFolder) -> None:
     contents = [task_lines(), b'{"text": "a"}\n'] * 4
 
