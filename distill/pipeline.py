@@ -125,7 +125,7 @@ def _report(
     finetuned: Learned,
     seconds: Seconds,
 ) -> RunReport:
-    config, gold = course.config, course.gold
+    config, gold, texts = course.config, course.gold, course.gold.test.texts
 
     def scores(learned: Learned) -> StudentScores:
         return score_student(gold.test.labels, learned.predicted, teacher.predictions())
@@ -136,17 +136,17 @@ def _report(
         seed=config.seed,
         task=_task_facts(config, gold),
         transfer_set=lessons.facts if lessons else None,
-        teacher=teacher.facts(config.teacher.model),
+        teacher=teacher.facts(
+            config.teacher.model,
+            ms_per_utterance=ms_per_utterance(
+                teacher.model, teacher.model, teacher.tokenizer, texts, course.device, max_length=teacher.max_length
+            ),
+        ),
         student=_student_facts(config, student),
         updates=Updates(config.distill.updates if lessons else 0, config.finetune_updates),
         metrics=Metrics(scores(distilled) if distilled else None, scores(finetuned)),
         ms_per_utterance=ms_per_utterance(
-            student.model,
-            student.forward,
-            student.tokenizer,
-            gold.test.texts,
-            course.device,
-            max_length=student.max_length,
+            student.model, student.forward, student.tokenizer, texts, course.device, max_length=student.max_length
         ),
         seconds=seconds,
         curves=Curves(distilled.curve if distilled else (), finetuned.curve),

@@ -3,7 +3,7 @@
 encoder/            the encoder and its tokenizer, as transformers saves them
 head.safetensors    the linear layer on the pooled states
 teacher.json        classes, pooling, longest text in tokens
-predictions.parquet what it says of the test split;  timing.json (attachment) how long it takes
+predictions.parquet what it says of the test split
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from contract.artifact import Artifact, open_artifact, write_parquet
-from contract.draft import Draft, Plan, Receipt
+from contract.draft import Draft, Plan
 from contract.manifest import Json, canonical_json
 from contract.progress import Progress
 from contract.store import Store
@@ -32,7 +32,7 @@ from distill.config import Pooling, TeacherConfig
 from distill.device import Device
 from distill.evaluation import predicted_labels, score_teacher
 from distill.gold import Gold
-from distill.logits import logits_of, ms_per_utterance
+from distill.logits import logits_of
 from distill.objectives import HARD
 from distill.outcome import TeacherFacts, TeacherScores
 from distill.pretrained import (
@@ -96,14 +96,11 @@ class Teacher:
         predicted: list[str] = pq.read_table(self.artifact.path(PREDICTED))["predicted"].to_pylist()
         return predicted
 
-    def facts(self, model: str) -> TeacherFacts:
-        stored, timing = self.artifact.manifest.facts, self.timing()
+    def facts(self, model: str, *, ms_per_utterance: float) -> TeacherFacts:
+        """What a report says of it; the time is of the run that asks, so that it stands beside its student's."""
+        stored = self.artifact.manifest.facts
         scores = TeacherScores(stored["accuracy"], stored["macro_f1"])
-        return TeacherFacts(model, self.artifact.id, stored["parameters"], scores, timing["ms_per_utterance"])
-
-    def timing(self) -> dict[str, float]:
-        timing: dict[str, float] = json.loads(self.artifact.path("timing.json").read_bytes())
-        return timing
+        return TeacherFacts(model, self.artifact.id, stored["parameters"], scores, ms_per_utterance)
 
 
 def obtain_teacher(store: Store, config: TeacherConfig, gold: Gold, device: Device, *, progress: Progress) -> Artifact:
@@ -143,29 +140,20 @@ def _make(draft: Draft, source: Path, config: TeacherConfig, gold: Gold, device:
     encoder = load_encoder(source, device)
     model = Classifier(encoder, config.pooling, len(gold.classes), config.dropout).to(device.name)
     checkpoint = Checkpoint(draft.scratch("teacher.safetensors"), time.monotonic)
-    trained = draft.receipt("train")
-    if trained is None:
+    if draft.receipt("train") is None:
         examples = Examples(gold.train.tokens(tokenizer, config.max_length), gold.train.classes)
         recipe = Recipe.of(config, config.updates, config.seed)
-        done = train("teacher", model, model, examples, HARD, recipe, checkpoint, device=device, progress=progress)
-        trained = _keep_model(draft, model, tokenizer, config, gold, done.seconds)
+        train("teacher", model, model, examples, HARD, recipe, checkpoint, device=device, progress=progress)
+        _keep_model(draft, model, tokenizer, config, gold)
     checkpoint.read(model, None)
     logits = logits_of(model, model, gold.test.tokens(tokenizer, config.max_length), device)
     predicted = predicted_labels(logits, gold.classes)
-    timing = {
-        "seconds": trained.state["seconds"],
-        "ms_per_utterance": ms_per_utterance(
-            model, model, tokenizer, gold.test.texts, device, max_length=config.max_length
-        ),
-    }
-    _keep_test(draft, gold, predicted, timing)
+    _keep_test(draft, gold, predicted)
     scores = asdict(score_teacher(gold.test.labels, predicted))
-    draft.finish(facts={**scores, "parameters": parameters_of(model)}, attachments=["timing.json"])
+    draft.finish(facts={**scores, "parameters": parameters_of(model)})
 
 
-def _keep_model(
-    draft: Draft, model: Classifier, tokenizer: Any, config: TeacherConfig, gold: Gold, seconds: float
-) -> Receipt:
+def _keep_model(draft: Draft, model: Classifier, tokenizer: Any, config: TeacherConfig, gold: Gold) -> None:
     folder = draft.scratch("teacher")
     with quiet():
         model.encoder.save_pretrained(folder / "encoder")  # type: ignore[operator]
@@ -173,11 +161,10 @@ def _keep_model(
     save_file({name: tensor.contiguous() for name, tensor in model.head.state_dict().items()}, folder / HEAD)
     facts = {"classes": gold.classes, "pooling": config.pooling, "max_length": config.max_length}
     (folder / "teacher.json").write_bytes(canonical_json(facts))
-    return keep_files(draft, "train", folder, state={"seconds": seconds})
+    keep_files(draft, "train", folder, state={})
 
 
-def _keep_test(draft: Draft, gold: Gold, predicted: list[str], timing: dict[str, float]) -> None:
+def _keep_test(draft: Draft, gold: Gold, predicted: list[str]) -> None:
     table = pa.table({"id": gold.test.table["id"], "gold": gold.test.labels, "predicted": predicted})
     write_parquet(table, draft.partial(PREDICTED))
-    draft.partial("timing.json").write_bytes(canonical_json(timing))
-    draft.keep("test", {PREDICTED: table.num_rows, "timing.json": 0})
+    draft.keep("test", {PREDICTED: table.num_rows})
