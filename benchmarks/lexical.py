@@ -33,7 +33,7 @@ from contract.store import Store
 from indexer.corpus import CorpusSettings, build_corpus
 from indexer.lexical import LexicalIndex, LexicalSettings, build_lexical
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = Path(os.environ.get("TRANSFERSET_DATA", "../shared/data"))
 SMALL = 10_000  # what rank-bm25 gets through: passages, and a hundredth as many queries
 Search = Callable[[Sequence[str], int], object]
 

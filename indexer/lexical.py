@@ -34,6 +34,7 @@ from indexer.postings import (
 )
 from indexer.tokens import Tokenizer
 
+BUILDERS = 4  # shards in the making at once, however many cores: each is held in memory (law 10)
 _QUERIES_AT_ONCE = 64  # a thread's portion: small enough that all end together
 _TINY = np.float32(np.finfo(np.float32).tiny)
 
@@ -83,7 +84,7 @@ def build_lexical(
     """
     numbers = range(-(-corpus.rows // settings.shard_rows))
     receipts = []
-    with _pool(threads) as pool:
+    with _pool(threads or min(_cores(), BUILDERS)) as pool:
         try:
             made = pool.map(lambda number: _build_shard(corpus, draft, settings, number), numbers)
             for receipt in made:
@@ -193,4 +194,8 @@ def _strings(queries: Sequence[str]) -> pa.Array:
 
 
 def _pool(threads: int | None) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)))
+    return ThreadPoolExecutor(threads or _cores())
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
