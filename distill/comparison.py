@@ -22,7 +22,6 @@ from distill.figures import listed
 from distill.outcome import REPORT, RUN_VERSION, RunReport, StudentFacts, TaskFacts, read_report
 from distill.predictions import Predictions, read_predictions
 
-PLAIN = "no distillation"  # the arm that distillation is measured against
 RESAMPLES = 10_000
 _WILDCARDS = "*?["
 # Settings that do not make an arm: seeds, names, what `grouped` looks at, and updates, which the report has.

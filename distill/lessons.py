@@ -12,7 +12,7 @@ from distill.config import RunConfig
 from distill.device import Device
 from distill.gold import Gold
 from distill.labels import obtain_labels, read_logits
-from distill.outcome import TransferSetFacts
+from distill.outcome import NO_DISTILLATION, TransferSetFacts
 from distill.student import Student
 from distill.teacher import Teacher
 from distill.texts import Texts, open_transfer_set, read_texts, text_id
@@ -21,7 +21,6 @@ from distill.training import Examples
 
 # The arm a transfer set makes, by its retriever; any other retriever makes the retrieved arm.
 _ARMS = {"none": "task-only", "random": "generic-random", "augmented": "augmented"}
-NO_DISTILLATION = "no distillation"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from contract.manifest import Json
 
 REPORT = "report.json"
 RUN_VERSION = 1  # of the format of a run's directory
+NO_DISTILLATION = "no distillation"  # the arm that distillation is measured against
 
 
 @dataclass(frozen=True)

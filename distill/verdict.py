@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distill.bootstrap import Difference
-from distill.comparison import PLAIN, Comparison, Group, differing_settings
+from distill.comparison import Comparison, Group, differing_settings
 from distill.figures import count, listed, percent, points
+from distill.outcome import NO_DISTILLATION
 
 _TOLD_BY_UPDATES = ("distill.updates", "finetune.updates")
 
@@ -157,7 +158,10 @@ def _about_baseline(group: Group) -> list[Note]:
     if group.baseline is not None:
         return []
     return [
-        Note(f"There is no run without distillation (arm {PLAIN!r}) among these: no differences; or choose --baseline.")
+        Note(
+            f"There is no run without distillation (arm {NO_DISTILLATION!r}) among these: no differences; "
+            "or choose --baseline."
+        )
     ]
 
 
