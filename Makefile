@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow lint format bench-indexer clean
+.PHONY: help setup demo test slow ray lint format bench-indexer clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -24,7 +24,11 @@ test: $(INSTALLED)  ## pass the tests
 	$(BIN)/pytest -q
 
 slow: $(INSTALLED)  ## the tests that take minutes
-	$(BIN)/pytest -q -m slow
+	$(BIN)/pytest -q -m 'slow and not ray'
+
+ray: $(INSTALLED)  ## the tests that need Ray (240 MB), on clusters of two one-core nodes, killed and cut
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[ray]'
+	$(BIN)/pytest -q -m ray
 
 lint: $(INSTALLED)  ## ruff, mypy --strict and the import rules
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
@@ -33,10 +37,11 @@ format: $(INSTALLED)  ## let ruff format and mend
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 bench-indexer: $(INSTALLED)  ## lexical search, indexing, encoding and dense search beside their peers
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench,ray]'
 	$(BIN)/python -m benchmarks.lexical
 	$(BIN)/python -m benchmarks.encoding
 	$(BIN)/python -m benchmarks.dense
+	$(BIN)/python -m benchmarks.engines
 
 clean:  ## remove the virtual environment (artifacts stay)
 	rm -rf $(VENV)

@@ -8,8 +8,10 @@ from typer.core import TyperGroup
 
 from contract.console import ArtifactsOption, JsonOption, make_app, run
 from distill.cli import app as distill_app
-from indexer.cli import corpus_app, index_app
+from indexer.corpus_cli import corpus_app
+from indexer.index_cli import index_app
 from service.cli import app as service_app
+from service.keys_cli import keys_app
 
 
 class InOrder(TyperGroup):
@@ -23,6 +25,7 @@ class InOrder(TyperGroup):
 app = make_app("transferset", "Makes the text that small language models learn from.", InOrder)
 app.add_typer(corpus_app, name="corpus", rich_help_panel="Index")
 app.add_typer(index_app, name="index", rich_help_panel="Index")
+app.add_typer(keys_app, name="keys", rich_help_panel="Build transfer sets")
 for panel, room in (("Build transfer sets", service_app), ("Distil", distill_app)):
     for command in room.registered_commands:
         command.rich_help_panel = panel

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +26,10 @@ class Artifact:
         self.directory = directory
         self.manifest = manifest
         self._verified: set[str] = set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes, which may stand in another folder."""
+        return self.__dict__ | {"directory": self.directory.absolute()}
 
     @property
     def id(self) -> str:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -31,13 +31,29 @@ LOG_EVERY_S = 5.0  # how often plain progress lines appear in a log
 screen = Console(stderr=True)  # progress and notes; what a command answers goes to stdout
 answer = Console()
 
+MACHINES = "Machines"  # the panel of options that decide where and when work is done, never what comes out
+
 ArtifactsOption = Annotated[
     Path | None,
-    typer.Option("--artifacts", help="The folder of all artifacts [default: $TRANSFERSET_ARTIFACTS or ./artifacts]"),
+    typer.Option("--artifacts", help="The folder of all artifacts (default: $TRANSFERSET_ARTIFACTS or ./artifacts)"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NameOption = Annotated[str, typer.Option("--name", help="The artifact's name.")]
 RestartOption = Annotated[bool, typer.Option("--restart", help="Discard a half-built artifact of that name.")]
+EngineOption = Annotated[
+    Literal["local", "ray"],
+    typer.Option(help="local (this machine's cores) or ray (a cluster)", rich_help_panel=MACHINES),
+]
+RayAddressOption = Annotated[
+    str | None,
+    typer.Option(help="The Ray cluster's address (default: a new one on this machine)", rich_help_panel=MACHINES),
+]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, help="Shards made at once (default: the cores)", rich_help_panel=MACHINES)
+]
+MemoryBudgetOption = Annotated[
+    str | None, typer.Option(help="What a machine may take, as in 2GB: fewer shards at once", rich_help_panel=MACHINES)
+]
 MapOption = Annotated[
     list[str] | None, typer.Option("--map", help="OURS=THEIRS: the file's name for one of our columns.")
 ]

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from contract.errors import BadInput, Busy, CorruptArtifact, NameTaken, NoSpace
 from contract.manifest import (
@@ -35,6 +37,12 @@ from contract.manifest import (
     write_manifest,
     write_whole,
 )
+
+_ATTEMPT = ".attempt-"  # in a partial name, before what tells a process's attempt from all others
+
+
+_FINISHED_ADVICE = "choose another name, or remove the directory"
+_HALF_BUILT_ADVICE = "run it with those settings, choose another name, or discard the half-built one with --restart"
 
 
 @dataclass(frozen=True)
@@ -57,18 +65,29 @@ class Receipt:
 
 
 class Draft:
-    """An artifact in the making. Made by `drafting`, which holds the lock."""
+    """An artifact in the making. Made by `drafting`, which holds the lock.
+
+    It can be pickled, so that other processes make steps of it while the one that holds the lock lives. Each copy has
+    partial names of its own: a process that was given up for lost, and is not, meets no other attempt at its step.
+    """
 
     def __init__(self, directory: Path, plan: Plan, finished: Manifest | None) -> None:
         self.directory = directory
         self.plan = plan
         self.finished = finished  # the manifest, when there is nothing left to do
+        self._attempt = ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"directory": self.directory.absolute()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _attempt=f"{_ATTEMPT}{secrets.token_hex(6)}")
 
     def partial(self, name: str) -> Path:
         """Where to write the file `name` of a step; `keep` moves it into place."""
         path = self.directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.with_name(f".{path.name}.partial")
+        return self._partial_of(path)
 
     def scratch(self, name: str) -> Path:
         """A path for what only the making needs (a training checkpoint): it outlives a kill and goes at the finish."""
@@ -103,9 +122,34 @@ class Draft:
             path = self.directory / name
             move_into_place(self.partial(name), path)
             entries.append(FileEntry(name, rows, path.stat().st_size, hash_file(path)))
-        receipt = Receipt(tuple(entries), counts or {}, state or {})
-        write_whole(self._receipt_path(step), canonical_json(asdict(receipt)))
-        return receipt
+        return self._leave(step, Receipt(tuple(entries), counts or {}, state or {}))
+
+    def adopt(
+        self,
+        step: str,
+        directory: Path,
+        files: Sequence[FileEntry],
+        *,
+        counts: Mapping[str, Count] | None = None,
+        state: Mapping[str, Json] | None = None,
+    ) -> Receipt:
+        """Finish a step with files of an earlier finished artifact: linked, or copied where disks differ.
+
+        CorruptArtifact when one of them is no longer what its manifest says.
+        """
+        for entry in files:
+            fault = fault_of(directory, entry)
+            if fault:
+                raise CorruptArtifact(f"{fault}; copy it again, or build from the sources under another name")
+            partial = self.partial(entry.name)
+            partial.unlink(missing_ok=True)
+            try:
+                os.link(directory / entry.name, partial)
+            except OSError:  # another disk, or one without links
+                shutil.copyfile(directory / entry.name, partial)
+            (self.directory / entry.name).unlink(missing_ok=True)  # renaming one link of a file to another does nothing
+            move_into_place(partial, self.directory / entry.name)
+        return self._leave(step, Receipt(tuple(files), counts or {}, state or {}))
 
     def steps(self) -> list[str]:
         """The names of the finished steps, sorted."""
@@ -138,10 +182,20 @@ class Draft:
             attachments=tuple(e for receipt in receipts for e in receipt.files if e.name in attachments),
             made={"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "by": _version()},
         )
+        _sweep(self.directory)
         write_manifest(self.directory, manifest)
         shutil.rmtree(_workshop(self.directory))
         self.finished = manifest
         return manifest
+
+    def _leave(self, step: str, receipt: Receipt) -> Receipt:
+        """Write a step's receipt, after its files."""
+        path = self._receipt_path(step)
+        write_whole(path, canonical_json(asdict(receipt)), self._partial_of(path))
+        return receipt
+
+    def _partial_of(self, path: Path) -> Path:
+        return path.with_name(f".{path.name}{self._attempt}.partial")
 
     def _receipt_path(self, step: str) -> Path:
         return _workshop(self.directory) / f"{step}.json"
@@ -156,7 +210,7 @@ def drafting(directory: Path, plan: Plan, *, restart: bool = False) -> Iterator[
     it, NoSpace when the disk fills up on the way.
     """
     try:
-        with _lock(directory):
+        with locked(directory):
             yield _open(directory, plan, restart)
     except Exception as error:
         if _says_disk_full(error):
@@ -178,6 +232,15 @@ def planned(directory: Path) -> Plan | None:
         raise _damaged(directory, "its plan cannot be read") from error
 
 
+def check_name(directory: Path, plan: Plan, *, restart: bool = False) -> None:
+    """NameTaken when `drafting` would find that `directory` is, or will be, made with another plan. Touches nothing."""
+    begun = planned(directory)
+    if begun is not None and (directory / MANIFEST).exists():
+        _check_same(directory, begun, plan, "is finished", _FINISHED_ADVICE)
+    elif begun is not None and not restart:
+        _check_same(directory, begun, plan, "is half built", _HALF_BUILT_ADVICE)
+
+
 def discard(directory: Path) -> None:
     """Remove a half-built artifact; `.draft` goes last, so that one killed on the way is still known as half built."""
     if directory.is_dir():
@@ -193,8 +256,7 @@ def _open(directory: Path, plan: Plan, restart: bool) -> Draft:
     workshop = _workshop(directory)
     begun = None if restart else planned(directory)
     if begun is not None:
-        advice = "run it with those settings, choose another name, or discard the half-built one with --restart"
-        _check_same(directory, begun, plan, "is half built", advice)
+        _check_same(directory, begun, plan, "is half built", _HALF_BUILT_ADVICE)
         return _go_on(Draft(directory, plan, None))
     if directory.exists() and not workshop.exists() and (directory.is_file() or any(directory.iterdir())):
         raise NameTaken(f"{directory} holds files that are not an artifact; choose another name, or remove them")
@@ -206,7 +268,7 @@ def _open(directory: Path, plan: Plan, restart: bool) -> Draft:
 
 def _open_finished(directory: Path, plan: Plan) -> Draft:
     manifest = read_manifest(directory)
-    _check_same(directory, _plan_of(manifest), plan, "is finished", "choose another name, or remove the directory")
+    _check_same(directory, _plan_of(manifest), plan, "is finished", _FINISHED_ADVICE)
     for entry in (*manifest.files, *manifest.attachments):
         fault = fault_of(directory, entry)
         if fault:
@@ -217,6 +279,7 @@ def _open_finished(directory: Path, plan: Plan) -> Draft:
 
 def _go_on(draft: Draft) -> Draft:
     """The draft, when what its receipts promise is there: nothing damaged is built upon."""
+    _sweep(draft.directory)
     for step in draft.steps():
         receipt = draft.receipt(step)
         for entry in receipt.files if receipt else ():
@@ -224,6 +287,12 @@ def _go_on(draft: Draft) -> Draft:
             if fault:
                 raise _damaged(draft.directory, fault)
     return draft
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what other processes left half written when they died."""
+    for path in directory.rglob(f".*{_ATTEMPT}*.partial"):
+        path.unlink(missing_ok=True)
 
 
 def _damaged(directory: Path, what: str) -> CorruptArtifact:
@@ -259,7 +328,7 @@ def _workshop(directory: Path) -> Path:
 
 
 @contextmanager
-def _lock(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
     """One builder a directory. The kernel drops the lock with its holder, so a killed builder blocks nobody."""
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)

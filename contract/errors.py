@@ -7,6 +7,7 @@
     ├── Busy              another process is building it now
     ├── CorruptArtifact   a file does not match its manifest, or the manifest itself is broken
     ├── NoSpace           the disk is full
+    ├── WorkerLost        processes that worked at a shard died, again and again
     └── MissingExtra      a library of another extra is needed
 
 A message says what was expected, what was found, where, and what to do. Commands print it and exit with 2;
@@ -58,6 +59,12 @@ class NoSpace(TransfersetError):
     """The disk is full; what was finished stays and the same command goes on from there."""
 
     status = 507
+
+
+class WorkerLost(TransfersetError):
+    """Processes that worked at a shard died, again and again; what was finished stays."""
+
+    status = 500
 
 
 class MissingExtra(TransfersetError):

@@ -97,9 +97,9 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     write_whole(directory / MANIFEST, manifest.to_json().encode())
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, partial: Path | None = None) -> None:
     """Write `content` to a partial name, flush it to the disk, rename it to `path`."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial or path.with_name(f".{path.name}.partial")
     with partial.open("wb") as file:
         file.write(content)
     move_into_place(partial, path)

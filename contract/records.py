@@ -5,14 +5,17 @@ The line side of `contract.rows`, which checks the records against a schema.
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import csv
 import gzip
 import io
 import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, AnyStr, BinaryIO, Literal, cast
+import lzma
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, AnyStr, BinaryIO, Literal, Protocol, cast
 
 import pyarrow as pa
 
@@ -20,25 +23,55 @@ from contract.errors import BadInput
 
 LineFormat = Literal["jsonl", "csv", "tsv", "text"]
 Problem = tuple[str, str]  # (column, reason)
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 MAX_LINE_BYTES = 64 * 1024 * 1024  # a line beyond this is a broken file, not a text
 NOT_UTF8 = "expected UTF-8, found bytes that are not"
+LOOKED_AT = 100  # records whose keys say which columns a JSONL file has; more only while a wanted one is missing
 
 
-def read_records(path: Path, kind: LineFormat) -> Iterator[dict[str, Any] | Problem]:
+class RowsFile(Protocol):
+    """A file of rows wherever it lies: a Path is one, and so is an object in somebody's store.
+
+    `str(file)` is what messages call it.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def suffix(self) -> str: ...
+
+    @property
+    def suffixes(self) -> list[str]: ...
+
+    def open(self, mode: Literal["rb"]) -> BinaryIO:
+        """The bytes from the beginning on."""
+        ...
+
+
+def read_records(file: RowsFile, kind: LineFormat) -> Iterator[dict[str, Any] | Problem]:
     """The file's records in order, or what is wrong with one. BadInput when a CSV's rows cannot be told apart."""
     if kind in ("csv", "tsv"):
-        yield from _csv(path, kind)
+        yield from _csv(file, kind)
         return
-    with _open_stream(path) as stream:
+    with _opened(file) as stream:
         yield from _jsonl(stream) if kind == "jsonl" else _lines(stream)
 
 
-def record_names(path: Path, kind: LineFormat) -> list[str]:
-    """The names of the columns: from the header or the first record; empty for an empty file."""
+def record_names(file: RowsFile, kind: LineFormat, wanted: Collection[str] = ()) -> list[str]:
+    """The names of the columns: of the header, or of the first records' keys; empty for an empty file.
+
+    Any JSONL record may lack a key, so that a wanted one is looked for to the end.
+    """
     if kind in ("csv", "tsv"):
-        return next((fields for fields in _csv_rows(path, kind) if isinstance(fields, list)), [])
-    return next((list(record) for record in read_records(path, kind) if isinstance(record, dict)), [])
+        return next((fields for fields in _csv_rows(file, kind) if isinstance(fields, list)), [])
+    records = (record for record in read_records(file, kind) if isinstance(record, dict))
+    names = {name: None for record in islice(records, LOOKED_AT) for name in record}
+    missing = set(wanted) - names.keys()
+    while missing and (record := next(records, None)) is not None:
+        names |= dict.fromkeys(missing & record.keys())
+        missing -= record.keys()
+    return list(names)
 
 
 def _jsonl(stream: BinaryIO) -> Iterator[dict[str, Any] | Problem]:
@@ -89,8 +122,8 @@ def _is_piece(line: AnyStr, *ends: AnyStr) -> bool:
     return len(line) == MAX_LINE_BYTES and not line.endswith(ends)
 
 
-def _csv(path: Path, kind: LineFormat) -> Iterator[dict[str, Any] | Problem]:
-    rows = _csv_rows(path, kind)
+def _csv(file: RowsFile, kind: LineFormat) -> Iterator[dict[str, Any] | Problem]:
+    rows = _csv_rows(file, kind)
     header = next(rows, [])
     for fields in rows:
         if isinstance(fields, tuple):
@@ -101,11 +134,11 @@ def _csv(path: Path, kind: LineFormat) -> Iterator[dict[str, Any] | Problem]:
             yield {name: value or None for name, value in zip(header, fields, strict=True)}
 
 
-def _csv_rows(path: Path, kind: LineFormat) -> Iterator[list[str] | Problem]:
+def _csv_rows(file: RowsFile, kind: LineFormat) -> Iterator[list[str] | Problem]:
     """The header's fields, then each row's. A row that is no CSV costs itself, unless its end cannot be told."""
     csv.field_size_limit(MAX_LINE_BYTES)
-    with io.TextIOWrapper(_open_stream(path), encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-        lines = _CsvLines(text)
+    with _opened(file) as stream:
+        lines = _CsvLines(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=""))
         reader = csv.reader(lines, delimiter="\t" if kind == "tsv" else ",", strict=True)
         is_header = True
         while True:
@@ -115,7 +148,7 @@ def _csv_rows(path: Path, kind: LineFormat) -> Iterator[list[str] | Problem]:
             except csv.Error as error:
                 if is_header or lines.taken - begin > 1:
                     raise BadInput(
-                        f"{path}, line {begin + 1}: expected CSV, found a row that is not ({error}); "
+                        f"{file}, line {begin + 1}: expected CSV, found a row that is not ({error}); "
                         "mend the file, or write it as JSONL"
                     ) from error
                 yield "", f"expected CSV, found a row that is not ({error})"
@@ -149,10 +182,20 @@ class _CsvLines:
         return line
 
 
-def _open_stream(path: Path) -> BinaryIO:
-    compression = COMPRESSIONS.get(path.suffix.lower())
-    if compression == "gzip":
-        return cast(BinaryIO, gzip.open(path, "rb"))
-    if compression == "zstd":
-        return cast(BinaryIO, io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"), 1 << 20))
-    return path.open("rb")
+@contextmanager
+def _opened(file: RowsFile) -> Iterator[BinaryIO]:
+    """The file's bytes, unpacked as its name says."""
+    with file.open("rb") as raw, _unpacked(raw, file.suffix.lower()) as stream:
+        yield stream
+
+
+def _unpacked(raw: BinaryIO, suffix: str) -> BinaryIO:
+    if suffix == ".gz":
+        return cast(BinaryIO, gzip.open(raw, "rb"))
+    if suffix == ".bz2":
+        return cast(BinaryIO, bz2.open(raw, "rb"))
+    if suffix == ".xz":
+        return cast(BinaryIO, lzma.open(raw, "rb"))
+    if suffix == ".zst":
+        return cast(BinaryIO, io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd"), 1 << 20))
+    return raw

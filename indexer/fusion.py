@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,3 +55,17 @@ def reciprocal_rank_fusion(first: np.ndarray, second: np.ndarray, k: int) -> Fus
         first_rank=np.where(is_row, first_rank, -1).astype(np.int32),
         second_rank=np.where(is_row, second_rank, -1).astype(np.int32),
     )
+
+
+def filled(fused: Fused, others: np.ndarray) -> Fused:
+    """The ranking with the rows of `others` (n, m), -1 for none, in the places that hold no row, in their order, at 0.
+
+    They stand in neither ranking, so that their ranks stay -1.
+    """
+    empty = fused.rows < 0
+    others = np.pad(others, ((0, 0), (0, 1)), constant_values=-1)  # for where there are not enough of them
+    first = np.argsort(others < 0, axis=1, kind="stable")
+    others = np.take_along_axis(others, first, axis=1)
+    nth = np.minimum(np.cumsum(empty, axis=1) - 1, others.shape[1] - 1)
+    rows = np.where(empty, np.take_along_axis(others, np.maximum(nth, 0), axis=1), fused.rows)
+    return replace(fused, rows=rows, scores=np.where(empty & (rows >= 0), np.float32(0), fused.scores))

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -17,20 +17,60 @@ import pyarrow as pa
 from contract.artifact import Artifact, open_artifact
 from contract.errors import BadInput, CorruptArtifact, NotFound
 from contract.manifest import Json
+from contract.removal import MADE_FROM
 from contract.store import Store
 from indexer.chance import draw_rows
 from indexer.corpus import open_corpus
 from indexer.dense import DenseIndex, DenseSettings
-from indexer.encoder import Encoder, open_encoder
-from indexer.fusion import reciprocal_rank_fusion
-from indexer.lexical import LexicalIndex, LexicalSettings
+from indexer.encoder import EncoderSettings, TextEncoder, open_encoder
+from indexer.encoders.static import has_static, open_static_of
+from indexer.fusion import filled, reciprocal_rank_fusion
+from indexer.lexical import LexicalSearch, LexicalSettings, open_lexical
+from indexer.on_demand import DEPTH, OnDemand, open_cache
 from indexer.texts import Texts
 
 INDEX_VERSION = 1
-MADE_FROM = "made-from.json"  # attachment: where corpus and encoder lay when the index was built
 
 Retriever = Literal["lexical", "dense", "hybrid", "random"]
 RETRIEVERS: tuple[Retriever, ...] = get_args(Retriever)
+
+
+Built = Literal["lexical", "dense", "on-demand"]
+BUILT: tuple[Built, ...] = get_args(Built)
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """What an index can do, and how its parts are made.
+
+    With "on-demand" no passage is embedded at the build: hybrid search encodes what BM25 finds, with the encoder of
+    `dense`. `fusion_depth`: hits of each ranking that hybrid fuses, and so the most that are encoded for a query.
+    """
+
+    retrievers: tuple[Built, ...] = ("lexical", "dense")
+    lexical: LexicalSettings = field(default_factory=LexicalSettings)
+    dense: DenseSettings = field(default_factory=DenseSettings)
+    fusion_depth: int | None = None  # None: 1000, or with "on-demand" DEPTH
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.retrievers if name not in BUILT]
+        if unknown or not self.retrievers or len(set(self.retrievers)) < len(self.retrievers):
+            raise BadInput(
+                f"Expected retrievers to build out of lexical and dense or on-demand, each once, found "
+                f"{', '.join(self.retrievers) or 'none'}; hybrid and random need no building of their own"
+            )
+        if "on-demand" in self.retrievers and {*self.retrievers} != {"lexical", "on-demand"}:
+            raise BadInput(
+                f"Expected on-demand beside lexical alone, found {', '.join(self.retrievers)}: it encodes what BM25 "
+                "finds, and needs no vectors of all passages"
+            )
+        if self.fusion_depth is not None and self.fusion_depth < 1:
+            raise BadInput(f"Expected a fusion depth of at least 1, found {self.fusion_depth}")
+
+    @property
+    def depth(self) -> int:
+        """The fusion depth, settled."""
+        return self.fusion_depth or (DEPTH if "on-demand" in self.retrievers else 1000)
 
 
 @dataclass(frozen=True)
@@ -49,8 +89,11 @@ class Hits:
 
 
 def open_index(store: Store, name: str) -> Index:
-    """Open the finished index of that name, and the corpus it was made from; refuses when that has changed."""
-    artifact = open_artifact(store.path("index", name), "index", version=INDEX_VERSION)
+    """Open the newest finished index of that name (`name@2`: that version) and the corpus it was made from.
+
+    Refuses when that corpus has changed.
+    """
+    artifact = open_artifact(store.find("index", name), "index", version=INDEX_VERSION)
     made_from = read_made_from(artifact)
     try:
         corpus = open_corpus(store, made_from["corpus"])
@@ -77,20 +120,38 @@ class Index:
         self._made_from = made_from
         self._lock = threading.RLock()
         self._texts: Texts | None = None
-        self._lexical: LexicalIndex | None = None
+        self._lexical: LexicalSearch | None = None
         self._dense: DenseIndex | None = None
-        self._encoder: Encoder | None = None
+        self._on_demand: OnDemand | None = None
+        self._encoder: TextEncoder | None = None
 
     @property
     def retrievers(self) -> tuple[Retriever, ...]:
         """What `search` can be asked for; random always."""
         can = {"random", *self._params["retrievers"]}
-        return tuple(name for name in RETRIEVERS if name in can or (name == "hybrid" and can >= {"lexical", "dense"}))
+        if "lexical" in can and recorded_encoder(self._params):
+            can.add("hybrid")
+        return tuple(name for name in RETRIEVERS if name in can)
 
     @property
-    def encoder(self) -> Encoder | None:
-        """The encoder the passages were embedded with, None in an index without vectors."""
-        if "dense" not in self.retrievers:
+    def settings(self) -> IndexSettings:
+        """The settings it was built with, nothing left open; where the encoder lies, `encoder` knows."""
+        params = self._params
+        parts: dict[str, Any] = {}
+        if "lexical" in params:
+            parts["lexical"] = lexical_settings(params["lexical"])
+        if "dense" in params:
+            parts["dense"] = dense_settings(params["dense"])
+        if "on-demand" in params:
+            parts["dense"] = DenseSettings(encoder=_encoder_settings(params["on-demand"]["encoder"]))
+        if "fusion_depth" in params:
+            parts["fusion_depth"] = params["fusion_depth"]
+        return IndexSettings(retrievers=tuple(params["retrievers"]), **parts)
+
+    @property
+    def encoder(self) -> TextEncoder | None:
+        """The encoder the passages are embedded with, None in an index of words alone."""
+        if not recorded_encoder(self._params):
             return None
         with self._lock:
             if self._encoder is None:
@@ -114,10 +175,13 @@ class Index:
 
     def passages(self, rows: np.ndarray) -> pa.Table:
         """The passages of `rows` (n,), in that order, in the schema CORPUS."""
+        return self._open_texts().take(rows)
+
+    def _open_texts(self) -> Texts:
         with self._lock:
             if self._texts is None:
                 self._texts = Texts.open(self.artifact)
-        return self._texts.take(rows)
+        return self._texts
 
     def _check(self, k: int, retriever: str) -> None:
         if retriever not in self.retrievers:
@@ -136,7 +200,7 @@ class Index:
     def _search_lexical(self, queries: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]:
         with self._lock:
             if self._lexical is None:
-                self._lexical = LexicalIndex.open(self.artifact, lexical_settings(self._params["lexical"]))
+                self._lexical = open_lexical(self.artifact, lexical_settings(self._params["lexical"]))
         return self._lexical.search(queries, k)
 
     def _search_dense(self, queries: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -151,8 +215,14 @@ class Index:
         """Both rankings to one depth whatever k is, fused; a passage BM25 scores 0 is missing from its ranking."""
         depth = min(self._params["fusion_depth"], self.rows)
         lexical_scores, lexical_rows = self._search_lexical(queries, depth)
-        dense_scores, dense_rows = self._search_dense(queries, depth)
-        fused = reciprocal_rank_fusion(np.where(lexical_scores != 0, lexical_rows, -1), dense_rows, k)
+        ranking = np.where(lexical_scores != 0, lexical_rows, -1)
+        if "on-demand" in self._params:
+            dense_scores, dense_rows = self._rank_on_demand(queries, ranking)
+            unmatched = np.where(lexical_scores == 0, lexical_rows, -1)
+            fused = filled(reciprocal_rank_fusion(ranking, dense_rows, k), unmatched)
+        else:
+            dense_scores, dense_rows = self._search_dense(queries, depth)
+            fused = reciprocal_rank_fusion(ranking, dense_rows, k)
         return Hits(
             fused.rows,
             fused.scores,
@@ -162,12 +232,26 @@ class Index:
             dense_score=_scores_at(dense_scores, fused.second_rank),
         )
 
-    def _open_encoder(self) -> Encoder:
-        """The encoder of the build, from where it lay then; refuses one that would give other vectors."""
-        recorded = self._params["dense"]["encoder"]
-        fingerprint = recorded["fingerprint"]
-        settings = {key: value for key, value in recorded.items() if key not in ("model", "fingerprint")}
-        encoder = open_encoder(self._made_from["encoder"], **settings)
+    def _rank_on_demand(self, queries: Sequence[str], candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        encoder = self.encoder
+        assert encoder is not None
+        with self._lock:
+            if self._on_demand is None:
+                cache = open_cache(self.artifact.directory.parent, encoder)
+                self._on_demand = OnDemand(encoder, self._open_texts(), cache)
+        return self._on_demand.rank(encoder.encode(queries, kind="query"), candidates)
+
+    def _open_encoder(self) -> TextEncoder:
+        """The encoder of the build: a static one from the index itself, another from where it lay then.
+
+        Refuses one that would give other vectors.
+        """
+        recorded = recorded_encoder(self._params)
+        fingerprint, settings = recorded["fingerprint"], asdict(_encoder_settings(recorded))
+        if has_static(self.artifact):
+            return open_static_of(self.artifact, _encoder_settings(recorded), fingerprint)
+        settings["name_or_path"] = self._made_from["encoder"]
+        encoder = open_encoder(**{key: value for key, value in settings.items() if key != "model"})
         if encoder.fingerprint != fingerprint:
             raise BadInput(
                 f"Index {self.name} was built with encoder {recorded['model']} of fingerprint {fingerprint}, the one "
@@ -193,8 +277,22 @@ def lexical_settings(params: Json) -> LexicalSettings:
 
 
 def dense_settings(params: Json) -> DenseSettings:
-    """The settings an index's dense part was built with; the encoder's are in `Index.encoder`."""
-    return DenseSettings(**{key: value for key, value in params.items() if key != "encoder"})
+    """The settings an index's dense part was built with."""
+    given = {key: value for key, value in params.items() if key != "encoder"}
+    return DenseSettings(encoder=_encoder_settings(params["encoder"]), **given)
+
+
+def recorded_encoder(params: Mapping[str, Json]) -> Mapping[str, Json]:
+    """What the params of an index say of its encoder: resolved settings and fingerprint; nothing where it has none."""
+    for part in ("dense", "on-demand"):
+        if part in params:
+            encoder: Mapping[str, Json] = params[part]["encoder"]
+            return encoder
+    return {}
+
+
+def _encoder_settings(recorded: Mapping[str, Json]) -> EncoderSettings:
+    return EncoderSettings(**{key: value for key, value in recorded.items() if key != "fingerprint"})
 
 
 def _ranks(rows: np.ndarray) -> np.ndarray:

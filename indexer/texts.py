@@ -7,6 +7,7 @@ one; here ten rows cost ten rows, and the corpus stays on the disk.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,22 +18,50 @@ from contract.draft import Draft
 from contract.errors import BadInput
 from contract.progress import Progress, silent
 from contract.schemas import CORPUS
+from indexer.engine import Engine, LocalEngine
 
 SHARD_ROWS = 131_072
+_BYTES_A_ROW = 600  # about what a passage takes while its shard is copied
 
 
-def write_texts(corpus: Artifact, draft: Draft, *, progress: Progress = silent) -> None:
-    """Copy the corpus in steps `texts-…`, each one record batch in one file."""
-    for start in range(0, corpus.rows, SHARD_ROWS):
-        step = f"texts-{start // SHARD_ROWS:05d}"
-        stop = min(start + SHARD_ROWS, corpus.rows)
-        if draft.receipt(step) is None:
-            table = pa.Table.from_batches(corpus.batches(start=start, stop=stop), CORPUS).combine_chunks()
-            name = f"{step}.arrow"
-            with pa.OSFile(str(draft.partial(name)), "wb") as sink, pa.ipc.new_file(sink, CORPUS) as writer:
-                writer.write_table(table, max_chunksize=SHARD_ROWS)
-            draft.keep(step, {name: table.num_rows})
+def write_texts(
+    corpus: Artifact,
+    draft: Draft,
+    *,
+    engine: Engine | None = None,
+    earlier: Artifact | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Copy the corpus in steps `texts-…`, each one record batch in one file; whole ones come from `earlier`."""
+    work = _TextShards(corpus, draft, earlier)
+    numbers = range(-(-corpus.rows // SHARD_ROWS))
+    for stop in (engine or LocalEngine()).map(work, numbers, bytes_each=SHARD_ROWS * _BYTES_A_ROW):
         progress("copy passages", stop, corpus.rows)
+
+
+@dataclass(frozen=True)
+class _TextShards:
+    """The copying of one shard, for an engine to carry out; returns the row after its last."""
+
+    corpus: Artifact
+    draft: Draft
+    earlier: Artifact | None
+
+    def __call__(self, number: int) -> int:
+        step, name = f"texts-{number:05d}", f"texts-{number:05d}.arrow"
+        start, stop = number * SHARD_ROWS, min((number + 1) * SHARD_ROWS, self.corpus.rows)
+        if self.draft.receipt(step) is not None:
+            return stop
+        if self.earlier is not None and self.earlier.manifest.facts["rows"] >= stop:
+            entry = self.earlier.manifest.entry(name)
+            if entry.rows == stop - start:
+                self.draft.adopt(step, self.earlier.directory, [entry])
+                return stop
+        table = pa.Table.from_batches(self.corpus.batches(start=start, stop=stop), CORPUS).combine_chunks()
+        with pa.OSFile(str(self.draft.partial(name)), "wb") as sink, pa.ipc.new_file(sink, CORPUS) as writer:
+            writer.write_table(table, max_chunksize=SHARD_ROWS)
+        self.draft.keep(step, {name: table.num_rows})
+        return stop
 
 
 class Texts:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,8 @@ PLAN = Plan("corpus", 1, {"size": 3, "words": {"least": 1, "most": 9}}, {"source
 FORMATS = [
     f"rows{suffix}{compression}"
     for suffix in (".jsonl", ".ndjson", ".csv", ".tsv")
-    for compression in ("", ".gz", ".zst")
-] + ["rows.parquet"]
+    for compression in ("", ".gz", ".zst", ".bz2", ".xz")
+] + ["rows.parquet", "rows.arrow", "rows.stream.arrow"]
 
 
 def make_artifact(directory: Path, shard_sizes: Sequence[int] = (2, 3), *, row_group_rows: int = 16_384) -> Artifact:
@@ -47,6 +49,10 @@ def write_bytes(path: Path, content: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".gz":
         path.write_bytes(gzip.compress(content))
+    elif path.suffix == ".bz2":
+        path.write_bytes(bz2.compress(content))
+    elif path.suffix == ".xz":
+        path.write_bytes(lzma.compress(content))
     elif path.suffix == ".zst":
         with pa.CompressedOutputStream(str(path), "zstd") as stream:
             stream.write(content)
@@ -58,13 +64,24 @@ def write_bytes(path: Path, content: bytes) -> Path:
 def write_records(path: Path, records: Sequence[Mapping[str, Any]]) -> Path:
     """Write records in the format and compression that the name says."""
     names = list(dict.fromkeys(name for record in records for name in record))
-    if ".parquet" in path.suffixes:
+    if path.suffix in (".parquet", ".arrow"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_parquet(pa.table({name: [record.get(name) for record in records] for name in names}), path)
+        _write_table(pa.table({name: [record.get(name) for record in records] for name in names}), path)
         return path
     if ".jsonl" in path.suffixes or ".ndjson" in path.suffixes:
         return write_bytes(path, _jsonl(records))
     return write_bytes(path, _csv(records, names, "\t" if ".tsv" in path.suffixes else ","))
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    """Parquet, Arrow's file format, or (`.stream.arrow`) its stream format, as Hugging Face's `save_to_disk` has it."""
+    if path.suffix == ".parquet":
+        write_parquet(table, path)
+        return
+    with pa.OSFile(str(path), "wb") as sink:
+        new = pa.ipc.new_stream if ".stream" in path.suffixes else pa.ipc.new_file
+        with new(sink, table.schema) as writer:
+            writer.write_table(table, max_chunksize=7)
 
 
 def _jsonl(records: Iterable[Mapping[str, Any]]) -> bytes:

@@ -189,7 +189,7 @@ def test_progress_in_a_log_is_plain_lines_now_and_then(
 
 def test_every_error_has_a_status_of_http_and_its_message() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, TransfersetError)]
-    assert len(kinds) == 8, "the tree in the docstring"
+    assert len(kinds) == 9, "the tree in the docstring"
     for kind in kinds:
         error = kind("Expected this, found that")
         assert (error.message, str(error)) == ("Expected this, found that", "Expected this, found that")

@@ -330,3 +330,52 @@ def test_killed_while_it_discards_it_can_still_be_discarded(half_built: Path, mo
     with drafting(half_built, PLAN, restart=True) as draft:
         assert draft.steps() == []
         keep_step(draft, "step-0")
+
+
+def test_adopted_files_are_links_and_the_artifact_is_as_if_it_had_written_them(tmp_path: Path) -> None:
+    earlier = make_artifact(tmp_path / "earlier")
+    with drafting(tmp_path / "written", PLAN) as draft:
+        for entry in earlier.shards:
+            draft.partial(entry.name).write_bytes((earlier.directory / entry.name).read_bytes())
+            draft.keep(entry.name, {entry.name: entry.rows})
+        written = draft.finish()
+    with drafting(tmp_path / "adopted", PLAN) as draft:
+        for entry in earlier.shards:
+            draft.adopt(entry.name, earlier.directory, [entry])
+        adopted = draft.finish()
+    assert adopted.id == written.id
+    for entry in earlier.shards:
+        assert (tmp_path / "adopted" / entry.name).samefile(earlier.directory / entry.name)
+
+
+def test_a_file_that_changed_is_not_adopted(tmp_path: Path) -> None:
+    earlier = make_artifact(tmp_path / "earlier")
+    entry = earlier.shards[0]
+    path = earlier.directory / entry.name
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with drafting(tmp_path / "adopted", PLAN) as draft, pytest.raises(CorruptArtifact, match="does not match"):
+        draft.adopt("step", earlier.directory, [entry])
+
+
+def test_adopting_again_after_a_kill_before_the_receipt_leaves_nothing_partial(tmp_path: Path) -> None:
+    earlier = make_artifact(tmp_path / "earlier")
+    entry = earlier.shards[0]
+    with drafting(tmp_path / "adopted", PLAN) as draft:
+        draft.adopt("step", earlier.directory, [entry])
+        (draft.directory / ".draft" / "step.json").unlink()
+        draft.adopt("step", earlier.directory, [entry])
+        draft.finish()
+    assert not list((tmp_path / "adopted").glob(".*partial"))
+
+
+def test_where_no_link_can_be_made_the_file_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = make_artifact(tmp_path / "earlier")
+    entry = earlier.shards[0]
+
+    def another_disk(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", another_disk)
+    with drafting(tmp_path / "adopted", PLAN) as draft:
+        draft.adopt("step", earlier.directory, [entry])
+    assert not (tmp_path / "adopted" / entry.name).samefile(earlier.directory / entry.name)

@@ -74,7 +74,7 @@ def test_any_text_survives_any_format_and_batch_size(
 ) -> None:
     folder = tmp_path_factory.mktemp("rows")
     schema = pa.schema([DOCUMENT.field("text")])
-    for name in ("rows.jsonl", "rows.csv", "rows.tsv.gz", "rows.parquet"):
+    for name in ("rows.jsonl", "rows.csv", "rows.tsv.gz", "rows.parquet", "rows.arrow", "rows.stream.arrow"):
         path = write_records(folder / name, [{"text": text} for text in written])
         batches = list(read_rows(path, schema, batch_rows=batch_rows))
         assert [text for _, batch in batches for text in batch.column("text").to_pylist()] == written
@@ -88,7 +88,7 @@ def test_good_rows_keep_their_numbers_among_bad_ones(
     tmp_path_factory: pytest.TempPathFactory, good: list[bool], batch_rows: int
 ) -> None:
     folder = tmp_path_factory.mktemp("rows")
-    for name in ("rows.jsonl", "rows.csv", "rows.parquet"):
+    for name in ("rows.jsonl", "rows.csv", "rows.parquet", "rows.arrow"):
         path = write_records(
             folder / name, [{"id": f"i{n}", "text": "good" if ok else " "} for n, ok in enumerate(good)]
         )
@@ -144,7 +144,11 @@ def test_an_empty_file_has_no_rows(tmp_path: Path, name: str) -> None:
         ("en.part-1.csv.zst", "csv"),
         ("a.tsv", "tsv"),
         ("a.txt", "text"),
+        ("a.arrow", "arrow"),
+        ("a.csv.bz2", "csv"),
+        ("a.txt.xz", "text"),
         ("a.parquet.gz", None),
+        ("a.arrow.zst", None),
         ("a.gz", None),
         ("a.json", None),
         ("csv", None),
@@ -169,7 +173,20 @@ def test_a_format_we_do_not_read_and_a_file_that_is_not_there_get_sentences(tmp_
 MANY = [{"id": str(n), "text": f"utterance number {n * 7919 % 1000} of many {n}"} for n in range(2000)]
 
 
-@pytest.mark.parametrize("name", ["rows.parquet", "rows.jsonl.gz", "rows.csv.gz", "rows.txt.gz", "rows.jsonl.zst"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rows.parquet",
+        "rows.arrow",
+        "rows.stream.arrow",
+        "rows.jsonl.gz",
+        "rows.csv.gz",
+        "rows.txt.gz",
+        "rows.jsonl.zst",
+        "rows.jsonl.bz2",
+        "rows.jsonl.xz",
+    ],
+)
 @pytest.mark.parametrize("kept", [0.05, 0.5, 0.999])
 def test_a_file_cut_short_is_said_to_be(tmp_path: Path, name: str, kept: float) -> None:
     content = write_records(tmp_path / "whole" / name.replace("txt", "csv"), MANY).read_bytes()
@@ -179,7 +196,7 @@ def test_a_file_cut_short_is_said_to_be(tmp_path: Path, name: str, kept: float) 
         read(path)
 
 
-@pytest.mark.parametrize("name", ["rows.jsonl.gz", "rows.jsonl.zst", "rows.parquet"])
+@pytest.mark.parametrize("name", ["rows.jsonl.gz", "rows.jsonl.zst", "rows.jsonl.xz", "rows.parquet", "rows.arrow"])
 @settings(deadline=None, max_examples=40)
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_flipped_bit_in_a_compressed_file_never_ends_in_a_traceback(
@@ -309,6 +326,53 @@ def test_a_csv_line_of_another_form_costs_one_row(tmp_path: Path, line: bytes, r
     assert good == {1: "a", 3: "c"}
     assert list(bad) == [2]
     assert reason in bad[2]
+
+
+def test_a_first_record_without_the_text_costs_itself_and_not_the_file(tmp_path: Path) -> None:
+    path = write_bytes(tmp_path / "rows.jsonl", b'{"id": "1"}\n' * 150 + b'{"id": "2", "text": "a", "x": 1}\n')
+    good, bad = read_all(path)
+    assert good == {151: "a"}
+    assert set(bad.values()) == {"text: expected text, found nothing"}
+    assert len(bad) == 150
+    assert column_names(path) == ["id"]
+    assert column_names(path, ["x", "y"]) == ["id", "x"]
+
+
+def test_a_column_that_no_record_has_is_missing_from_the_file(tmp_path: Path) -> None:
+    path = write_bytes(tmp_path / "rows.jsonl", b'{"body": "a"}\n' * 150)
+    with pytest.raises(BadInput, match=r"has no column 'text': .* found 'body'"):
+        read(path)
+
+
+def test_a_file_of_bad_rows_alone_is_read_without_holding_them(tmp_path: Path) -> None:
+    path = write_bytes(tmp_path / "rows.jsonl", b'{"text": "a"}\n' + b'{"text": 5, "more": "0123456789"}\n' * 50_000)
+    seen = 0
+
+    def count(bad: BadRow) -> None:
+        nonlocal seen
+        seen += 1
+
+    tracemalloc.start()
+    for _ in read_rows(path, DOCUMENT, on_bad_row=count):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert seen == 50_000
+    assert peak < 1e6
+
+
+@pytest.mark.parametrize("kind", ["string", "large_string"])
+def test_an_arrow_file_with_offsets_that_lead_astray_is_said_to_be_damaged(tmp_path: Path, kind: str) -> None:
+    """Arrow believes what a file says of its strings' places; read as they stand they end the process."""
+    width = 4 if kind == "string" else 8
+    offsets = pa.py_buffer(b"".join(n.to_bytes(width, "little") for n in (0, 1 << 30, 2)))
+    kind_of = pa.string() if kind == "string" else pa.large_string()
+    column = pa.Array.from_buffers(kind_of, 2, [None, offsets, pa.py_buffer(b"ab")])
+    batch = pa.RecordBatch.from_arrays([column], names=["text"])
+    with pa.OSFile(str(tmp_path / "rows.arrow"), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    with pytest.raises(BadInput, match="damaged or cut short: it cannot be read as arrow"):
+        read(tmp_path / "rows.arrow")
 
 
 def test_a_bad_first_line_does_not_hide_a_missing_column(tmp_path: Path) -> None:

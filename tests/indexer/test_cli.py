@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from contract.console import run
+from contract.store import Store
 from indexer.cli import app
+from indexer.index import open_index
 from tests.indexer.conftest import sentences
 
 ROOT = Path(__file__).parents[2]
@@ -52,8 +54,37 @@ def test_corpus_then_index_then_verify(command, docs):
     index = answer(command("index", "build", "--corpus", "c", "--name", "i", "--retrievers", "lexical", "--json"))
     assert index["inputs"] == {"corpus": corpus["id"]}
     info = answer(command("index", "info", "i", "--json"))
-    assert (info["id"], info["corpus"], info["retrievers"]) == (index["id"], "c", ["lexical", "random"])
+    assert (info["id"], info["corpus"], info["retrievers"]) == (index["id"], "c@1", ["lexical", "random"])
     assert answer(command("index", "verify", "i", "--json"))["faults"] == []
+
+
+def test_a_corpus_is_added_to_and_removed_by_name(command, docs, tmp_path):
+    (tmp_path / "more.txt").write_text("one more passage to add\n")
+    first = answer(command("corpus", "build", docs, "--name", "c", "--json"))
+    grown = answer(command("corpus", "add", "c", "more.txt", "--json"))
+    assert grown["name"] == "c@2"
+    assert grown["id"] == answer(command("corpus", "build", docs, "more.txt", "--name", "d", "--json"))["id"]
+    info = answer(command("corpus", "info", "c", "--json"))
+    assert (info["id"], info["versions"]) == (grown["id"], [1, 2])
+    assert answer(command("corpus", "info", "c@1", "--json"))["id"] == first["id"]
+    code, _, err = command("corpus", "remove", "c")
+    assert (code, "c@1, c@2" in err) == (2, True)
+    answer(command("index", "build", "--corpus", "c@1", "--name", "i", "--retrievers", "lexical", "--json"))
+    code, _, err = command("corpus", "remove", "c@1")
+    assert (code, "the index i was made from" in err) == (2, True)
+    assert answer(command("corpus", "remove", "c@2", "--json")) == {"removed": "c@2"}
+    assert answer(command("corpus", "info", "c", "--json"))["id"] == first["id"]
+
+
+def test_what_is_dropped_is_shown_by_reason_with_a_few_ids(command, tmp_path):
+    rows = [{"id": f"n{n}", "text": "12 34 56 78"} for n in range(9)] + [{"id": "ok", "text": "a good text here"}]
+    (tmp_path / "docs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ("--filter", "digits=0.5", "--near-duplicates", "0.8", "--lang", "en", "--keep-lang", "en,de")
+    code, out, err = command("corpus", "build", "docs.jsonl", "--name", "c", *arguments)
+    assert code == 0, err
+    assert "9 digits" in out
+    assert "n0, n1, n2, n3, n4" in out
+    assert "12 34" not in out + err
 
 
 def test_without_json_people_read_the_counts(command, docs):
@@ -102,10 +133,17 @@ def test_bad_rows_are_told_of_and_their_file_named(command, tmp_path):
         (("corpus", "build", "docs.jsonl", "--name", "c", "--map", "text"), "OURS=THEIRS"),
         (("corpus", "build", "docs.jsonl", "--name", "c", "--map", "text=body"), "no column 'body'"),
         (("corpus", "build", "docs.jsonl", "--name", "c", "--min-words", "0"), "min words"),
+        (("corpus", "build", "docs.jsonl", "--name", "c", "--lang", "klingon"), "language tag"),
+        (("corpus", "build", "docs.jsonl", "--name", "c", "--filter", "beauty"), "a filter out of"),
+        (("corpus", "build", "docs.jsonl", "--name", "c", "--near-duplicates", "3"), "from 0.5 to 1"),
+        (("corpus", "build", "nosuch://a.txt", "--name", "c"), "a scheme no library here knows"),
+        (("corpus", "build", "docs.jsonl", "--name", "c", "--storage-option", "x"), "KEY=VALUE"),
+        (("corpus", "add", "c", "docs.jsonl"), "There is no corpus"),
+        (("corpus", "remove", "c"), "There is no corpus"),
         (("corpus", "info", "c"), "There is no corpus"),
         (("index", "info", "i"), "There is no index"),
         (("index", "build", "--corpus", "c", "--name", "i"), "There is no corpus"),
-        (("index", "build", "--corpus", "c", "--name", "i", "--retrievers", "bm25"), "expects lexical, dense"),
+        (("index", "build", "--corpus", "c", "--name", "i", "--retrievers", "bm25"), "out of lexical and dense"),
         (("index", "build", "--corpus", "c", "--name", "i", "--b", "2"), "from 0 to 1"),
     ],
 )
@@ -129,3 +167,27 @@ def test_help_imports_no_heavy_library():
         "assert not {'torch', 'faiss', 'numba', 'sentence_transformers', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+
+
+def test_an_on_demand_index_fills_a_cache_that_can_be_seen_and_emptied(command, docs, tiny_model, tmp_path):
+    answer(command("corpus", "build", docs, "--name", "c", "--json"))
+    options = ("--retrievers", "lexical,on-demand", "--encoder", f"static:{tiny_model}", "--dims", "8")
+    index = answer(command("index", "build", "--corpus", "c", "--name", "i", *options, "--json"))
+    assert index["params"]["on-demand"]["encoder"]["dims"] == 8
+    assert answer(command("index", "info", "i", "--json"))["retrievers"] == ["lexical", "hybrid", "random"]
+    assert answer(command("index", "cache", "--json")) == []
+    hits = open_index(Store(tmp_path / "artifacts"), "i").search(["jazz"], 5, "hybrid")
+    (cache,) = answer(command("index", "cache", "--json"))
+    assert cache["vectors"] == (hits.dense_rank >= 0).sum() > 0
+    assert f"{cache['vectors']} vectors" in command("index", "cache")[1]
+    (emptied,) = answer(command("index", "cache", "--empty", "--json"))
+    assert emptied["vectors"] == 0
+    assert answer(command("index", "verify", "i", "--json"))["faults"] == []
+
+
+@pytest.mark.parametrize("retrievers", ["dense,on-demand", "on-demand", "bm25", "", "lexical,lexical"])
+def test_retrievers_that_make_no_sense_get_a_sentence(command, docs, retrievers):
+    answer(command("corpus", "build", docs, "--name", "c", "--json"))
+    code, _, err = command("index", "build", "--corpus", "c", "--name", "i", "--retrievers", retrievers)
+    assert code == 2
+    assert "Expected" in err

@@ -19,9 +19,11 @@ from contract.draft import drafting
 from contract.errors import BadInput, Busy, NameTaken, NotFound
 from contract.schemas import CORPUS
 from contract.store import Store
-from indexer import sources
-from indexer.corpus import ERRORS, CorpusSettings, _plan, build_corpus, open_corpus
-from indexer.sources import find_files
+from indexer.corpus import _plan, build_corpus, open_corpus
+from indexer.corpus_settings import CorpusSettings
+from indexer.reading import sources
+from indexer.reading.bad_rows import ERRORS
+from indexer.reading.sources import find_files
 from tests.indexer.conftest import sentences
 
 ROOT = Path(__file__).parents[2]
@@ -147,7 +149,7 @@ def test_kill_minus_nine_midway_then_the_same_command_gives_the_same_id(tmp_path
     rows = [{"text": text} for text in sentences(2000)]
     source = write(tmp_path, rows)
     code = (
-        "import sys, indexer.corpus as c, indexer.sources; indexer.sources.BATCH_ROWS = 20;"
+        "import sys, indexer.corpus as c, indexer.reading.sources; indexer.reading.sources.BATCH_ROWS = 20;"
         "s = c.CorpusSettings(shard_passages=20);"
         "from contract.store import Store; from pathlib import Path;"
         "c.build_corpus(Store(Path(sys.argv[1])), 'c', [sys.argv[2]], s)"
@@ -173,7 +175,9 @@ def test_kill_minus_nine_midway_then_the_same_command_gives_the_same_id(tmp_path
 def test_two_builders_of_one_corpus_do_not_meet(store, tmp_path):
     source = write(tmp_path, [{"text": text} for text in sentences(5)])
     with (
-        drafting(store.path("corpus", "c"), _plan(find_files([source]), CorpusSettings())),
+        drafting(
+            store.path("corpus", "c"), _plan([file.as_param() for file in find_files([source])], CorpusSettings())
+        ),
         pytest.raises(Busy),
     ):
         build_corpus(store, "c", [source])

@@ -114,9 +114,28 @@ def test_another_pooling_is_another_fingerprint(encoder, copied):
     assert len(found | {encoder.fingerprint}) == 3
 
 
+def test_another_normalisation_is_another_fingerprint_and_vectors_are_of_length_one_by_any(copied):
+    modules = [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+        {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
+    ]
+    (copied / "1_Pooling").mkdir()
+    (copied / "1_Pooling" / "config.json").write_text(
+        '{"word_embedding_dimension": 32, "pooling_mode_mean_tokens": true}'
+    )
+    found = set()
+    for count in (2, 3):
+        (copied / "modules.json").write_text(json.dumps(modules[:count]))
+        opened = open_encoder(str(copied), dtype="float32")
+        np.testing.assert_allclose(np.linalg.norm(opened.encode(TEXTS, kind="query"), axis=1), 1, atol=1e-6)
+        found.add(opened.fingerprint)
+    assert len(found) == 2
+
+
 def test_the_librarys_choice_of_pooling_is_in_the_fingerprint(encoder, monkeypatch):
     monkeypatch.setattr(encoder_module, "_pooling", lambda model: "cls")
-    assert encoder_module.Encoder(encoder._model, encoder.settings, "content").fingerprint != (
+    assert encoder_module.Encoder(encoder._forward._model, encoder.settings, "content").fingerprint != (
         encoder_module._fingerprint(encoder.settings, "content", "mean")
     )
 

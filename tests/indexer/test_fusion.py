@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.fusion import reciprocal_rank_fusion
+from indexer.fusion import filled, reciprocal_rank_fusion
 
 RANKING = st.lists(st.integers(0, 12), unique=True, max_size=8)
 
@@ -59,3 +59,17 @@ def test_a_row_that_both_name_beats_the_first_of_one():
 def test_fewer_hits_are_the_first_of_more(a, b):
     ten, three = (reciprocal_rank_fusion(padded([a]), padded([b]), k) for k in (10, 3))
     assert (ten.rows[:, :3] == three.rows).all()
+
+
+@given(RANKING, RANKING, st.lists(st.integers(20, 40), unique=True, max_size=8), st.integers(1, 12))
+def test_places_without_a_row_are_filled_in_order_and_stand_in_no_ranking(a, b, others, k):
+    fused = reciprocal_rank_fusion(padded([a]), padded([b]), k)
+    full = filled(fused, np.array([[-1, *others]]))
+    found = int((fused.rows[0] >= 0).sum())
+    assert full.rows[0, :found].tolist() == fused.rows[0, :found].tolist()
+    width = min(len(others), full.rows.shape[1] - found)
+    assert full.rows[0, found : found + width].tolist() == others[:width]
+    assert (full.rows[0, found + width :] == -1).all()
+    assert (full.scores[0, found : found + width] == 0).all()
+    assert np.isnan(full.scores[0, found + width :]).all()
+    assert (full.first_rank[0, found:] == -1).all()

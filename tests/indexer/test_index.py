@@ -16,13 +16,14 @@ import pytest
 
 from contract.draft import planned
 from contract.errors import BadInput, CorruptArtifact, NameTaken, NotFound
+from contract.removal import MADE_FROM
 from contract.schemas import CORPUS
 from contract.store import Store
 from indexer import build as build_module
-from indexer.build import IndexSettings, build_index
+from indexer.build import build_index
 from indexer.dense import DenseSettings
 from indexer.encoder import EncoderSettings
-from indexer.index import MADE_FROM, open_index
+from indexer.index import IndexSettings, open_index
 from indexer.lexical import LexicalSettings
 from tests.indexer.conftest import make_corpus, sentences
 
@@ -219,7 +220,8 @@ def test_kill_minus_nine_midway_then_the_same_build_gives_the_same_id(tmp_path):
     settings = IndexSettings(retrievers=("lexical",), lexical=LexicalSettings(shard_rows=50))
     code = (
         "import sys; from pathlib import Path; from contract.store import Store;"
-        "from indexer.build import IndexSettings, build_index; from indexer.lexical import LexicalSettings;"
+        "from indexer.build import build_index; from indexer.index import IndexSettings;"
+        "from indexer.lexical import LexicalSettings;"
         "s = IndexSettings(retrievers=('lexical',), lexical=LexicalSettings(shard_rows=50));"
         "build_index(Store(Path(sys.argv[1])), 'i', 'c', s)"
     )
@@ -275,9 +277,32 @@ def test_a_changed_file_is_refused_when_it_is_read(store, tmp_path, name):
         read_all()
 
 
+@pytest.mark.parametrize("retrievers", [("lexical",), ("dense",), ("lexical", "dense"), ("lexical", "on-demand")])
+def test_the_settings_of_an_index_build_it_again(store, tmp_path, tiny_model, retrievers):
+    """Nothing that made it is missing from them, and nothing is left open."""
+    make_corpus(store, tmp_path, sentences(40))
+    encoder = EncoderSettings(str(tiny_model), max_length=9, query_prompt="q ", passage_prompt="p ")
+    settings = IndexSettings(
+        retrievers=retrievers,
+        lexical=LexicalSettings(k1=1.7, b=0.3, language="none", stop_words=("the",), shard_rows=16),
+        dense=DenseSettings(encoder=encoder, shard_rows=16, exact_rows=20, seed=4),
+        fusion_depth=17,
+    )
+    built = build_index(store, "i", "c", settings)
+    opened = open_index(store, "i")
+    again = opened.settings
+    assert {*again.retrievers} == {*retrievers}
+    if opened.encoder is not None:
+        assert again.dense.encoder == replace(opened.encoder.settings, model=tiny_model.name)
+        assert "auto" not in vars(again.dense.encoder).values()
+        here = replace(again.dense.encoder, model=str(tiny_model))
+        again = replace(again, dense=replace(again.dense, encoder=here))
+    assert build_index(store, "j", "c", again).id == built.id
+
+
 @pytest.mark.parametrize("retrievers", [(), ("lexical", "lexical"), ("bm25",), ("hybrid",)])
 def test_retrievers_that_make_no_sense_are_refused(retrievers):
-    with pytest.raises(BadInput, match="lexical and dense"):
+    with pytest.raises(BadInput, match="lexical and dense or on-demand"):
         IndexSettings(retrievers=retrievers)
 
 

@@ -14,21 +14,33 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rank_bm25 import BM25Okapi
+from rank_bm25 import BM25Okapi, BM25Plus
 
 from contract.artifact import Artifact, open_artifact, write_shard
 from contract.draft import Plan, drafting
 from contract.errors import BadInput, CorruptArtifact
 from contract.schemas import CORPUS
-from indexer import bm25, postings
-from indexer.lexical import LexicalIndex, LexicalSettings, build_lexical
-from indexer.okapi import OkapiReference
+from indexer.bm25 import postings
+from indexer.bm25 import scan as bm25
+from indexer.bm25.reference import RankBM25
+from indexer.bm25.terms import add_up
+from indexer.bm25.tokens import Tokenizer
+from indexer.engine import LocalEngine
+from indexer.lexical import LexicalIndex, LexicalSettings, build_lexical, open_lexical
 
 WORDS = [*"abcdefgh"]
 PLAIN = LexicalSettings(language="none")
 OKAPI = replace(PLAIN, variant="okapi", k1=1.5)
+PLUS = replace(PLAIN, variant="bm25plus", k1=1.5, delta=0.7)
+VARIANTS = [PLAIN, OKAPI, PLUS]
 CORPORA = st.lists(st.lists(st.sampled_from(WORDS[:6]), max_size=8).map(" ".join), min_size=1, max_size=14)
 QUERIES = st.lists(st.lists(st.sampled_from([*WORDS, "unseen"]), max_size=7).map(" ".join), min_size=1, max_size=5)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch):
+    """Power cuts are not what is tested here, and a hundred small indexes would wait for the disk a thousand times."""
+    monkeypatch.setattr("os.fsync", lambda _: None)
 
 
 def make_corpus(folder: Path, texts: list[str], shard_rows: int = 7) -> Artifact:
@@ -45,14 +57,31 @@ def make_corpus(folder: Path, texts: list[str], shard_rows: int = 7) -> Artifact
 
 def make_index(folder: Path, corpus: Artifact, settings: LexicalSettings, name: str = "index", **options) -> Artifact:
     with drafting(folder / name, Plan("index", 1, {})) as draft:
-        draft.finish(facts=build_lexical(corpus, draft, settings, **options))
+        draft.finish(facts=build_lexical(corpus, draft, settings, **{"engine": Alone(), **options}))
     return open_artifact(folder / name, "index", version=1)
 
 
+class Alone:
+    """The engine that a test can look into: one shard after another, here."""
+
+    memory_budget = None
+
+    def map(self, work, numbers, *, bytes_each=0):
+        return map(work, numbers)
+
+
+def in_memory(texts: list[str], settings: LexicalSettings) -> LexicalIndex:
+    """An index without a disk, in shards as `settings` says: for laws, of which many are searched."""
+    shards = []
+    for first in range(0, len(texts), settings.shard_rows):
+        part = pa.array(texts[first : first + settings.shard_rows], pa.string())
+        shards.append(replace(postings.invert(settings.tokenizer.tokens([part])), first_row=first))
+    terms, frequencies = add_up([(shard.terms, np.diff(shard.starts)) for shard in shards])
+    return LexicalIndex(shards, terms, frequencies, settings)
+
+
 def search(texts: list[str], queries: list[str], k: int, settings: LexicalSettings = PLAIN, **options):
-    with tempfile.TemporaryDirectory() as folder:
-        artifact = make_index(Path(folder), make_corpus(Path(folder), texts), settings)
-        return LexicalIndex.open(artifact, settings).search(queries, k, **options)
+    return in_memory(texts, settings).search(queries, k, **options)
 
 
 def lucene(texts: list[str], query: str, k1: float = 1.2, b: float = 0.75) -> np.ndarray:
@@ -96,20 +125,67 @@ def test_it_is_lucenes_bm25_to_the_bit(texts, queries, k, shard_rows):
         assert found_scores.tobytes() == expected_scores.tobytes()
 
 
-@given(CORPORA, QUERIES, st.integers(1, 20), st.integers(1, 15))
-@settings(max_examples=30, deadline=None)
-def test_it_is_rank_bm25_with_the_okapi_variant_negative_idf_and_all(texts, queries, k, shard_rows):
-    scores, rows = search(texts, queries, k, replace(OKAPI, shard_rows=shard_rows))
+class Lucene(BM25Okapi):
+    """rank-bm25 with Lucene's idf; its k1 + 1 is divided out below."""
+
+    def _calc_idf(self, nd):
+        self.idf = {word: np.log1p((self.corpus_size - n + 0.5) / (n + 0.5)) for word, n in nd.items()}
+
+
+def by_rank_bm25(texts: list[str], query: str, chosen: LexicalSettings) -> np.ndarray:
+    """What rank-bm25 scores every passage, 0 for one that has no term of the query."""
     bags = [text.split() for text in texts]
-    reference = BM25Okapi(bags) if any(bags) else None
+    if not any(bags):
+        return np.zeros(len(bags))
+    if chosen.variant == "bm25plus":
+        reference = BM25Plus(bags, k1=chosen.k1, b=chosen.b, delta=chosen.delta)
+    else:
+        reference = {"okapi": BM25Okapi, "lucene": Lucene}[chosen.variant](bags, k1=chosen.k1, b=chosen.b)
+    with np.errstate(invalid="ignore"):  # at b = 1 it divides nothing by nothing for an empty passage
+        scores = reference.get_scores(query.split()) / (chosen.k1 + 1 if chosen.variant == "lucene" else 1)
+    return np.where([bool({*bag} & {*query.split()}) for bag in bags], scores, 0)
+
+
+def check_against_rank_bm25(texts, queries, k, chosen):
+    scores, rows = search(texts, queries, k, chosen)
     for query, found_scores, found_rows in zip(queries, scores, rows, strict=True):
-        expected = reference.get_scores(query.split()) if reference else np.zeros(len(texts))
+        expected = by_rank_bm25(texts, query, chosen)
         assert len(set(found_rows.tolist())) == min(k, len(texts))
-        np.testing.assert_allclose(found_scores, np.sort(expected)[::-1][:k], atol=1e-4)
-        np.testing.assert_allclose(expected[found_rows], found_scores, atol=1e-4)
+        np.testing.assert_allclose(found_scores, np.sort(expected)[::-1][:k], atol=1e-4, rtol=1e-6)
+        np.testing.assert_allclose(expected[found_rows], found_scores, atol=1e-4, rtol=1e-6)
 
 
-@given(CORPORA, QUERIES, st.integers(1, 20), st.integers(1, 6), st.integers(1, 3), st.sampled_from([PLAIN, OKAPI]))
+@pytest.mark.parametrize("variant", VARIANTS)
+@given(CORPORA, QUERIES, st.integers(1, 20), st.integers(1, 15), st.sampled_from([(1.5, 0.75), (0.4, 0.0), (2.0, 1.0)]))
+@settings(max_examples=30, deadline=None)
+def test_it_is_rank_bm25_in_every_variant_negative_idf_and_all(variant, texts, queries, k, shard_rows, settled):
+    k1, b = settled
+    check_against_rank_bm25(texts, queries, k, replace(variant, shard_rows=shard_rows, k1=k1, b=b))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("terms", [1, 1000])
+def test_it_is_rank_bm25_for_queries_of_one_and_of_a_thousand_terms(variant, terms):
+    texts = [*random_texts(300, 400, 30, seed=terms), "", "", "w1 w1 w1"]
+    words = np.random.default_rng(terms).integers(0, 500, (3, terms))
+    queries = [" ".join(f"w{word}" for word in some) for some in words]
+    check_against_rank_bm25(texts, queries, 400, replace(variant, shard_rows=100))
+
+
+def test_bm25_plus_lifts_every_passage_that_shares_a_term_and_changes_no_order():
+    texts = random_texts(200, 40, 9, seed=8)
+    plus, without = search(texts, ["w1 w2 w2"], 200, PLUS), search(texts, ["w1 w2 w2"], 200, replace(PLUS, delta=0.0))
+    assert plus[1].tolist() == without[1].tolist()
+    shares = without[0] > 0
+    assert shares.any()
+    assert not shares.all()
+    holders = [sum(word in text.split() for text in texts) for word in ("w1", "w2")]
+    lift = 0.7 * (np.log(201 / holders[0]) + 2 * np.log(201 / holders[1]))
+    np.testing.assert_allclose((plus[0] - without[0])[shares], lift, rtol=1e-5)
+    assert not plus[0][~shares].any()
+
+
+@given(CORPORA, QUERIES, st.integers(1, 20), st.integers(1, 6), st.integers(1, 3), st.sampled_from(VARIANTS))
 @settings(max_examples=30, deadline=None)
 def test_sharded_equals_unsharded_to_the_bit(texts, queries, k, shard_rows, threads, variant):
     whole = search(texts, queries, k, variant, threads=1)
@@ -195,7 +271,7 @@ def test_k_beyond_the_rows_gives_all_rows_and_no_queries_give_no_hits():
 
 
 @pytest.mark.parametrize("texts", [[], [""], ["", "!", ""]])
-@pytest.mark.parametrize("settings", [PLAIN, OKAPI])
+@pytest.mark.parametrize("settings", VARIANTS)
 def test_corpora_without_any_word_can_be_indexed_and_searched(texts, settings):
     scores, rows = search(texts, ["a", ""], 2, settings)
     assert rows.tolist() == [list(range(len(texts)))[:2]] * 2
@@ -220,32 +296,36 @@ def test_passages_and_queries_are_stemmed_alike():
     assert rows.tolist() == [[1], [2]]
 
 
-@given(CORPORA, QUERIES, st.integers(1, 20))
-@settings(max_examples=15, deadline=None)
-def test_the_reference_opens_the_same_index_and_agrees(texts, queries, k):
+@given(CORPORA, QUERIES, st.integers(1, 20), st.sampled_from([OKAPI, PLUS]))
+@settings(max_examples=10, deadline=None)
+def test_the_scorer_rank_bm25_searches_the_same_files_and_agrees(texts, queries, k, variant):
     with tempfile.TemporaryDirectory() as folder:
-        chosen = replace(OKAPI, shard_rows=3)
+        chosen = replace(variant, shard_rows=3)
         artifact = make_index(Path(folder), make_corpus(Path(folder), texts), chosen)
-        scores, rows = LexicalIndex.open(artifact, chosen).search(queries, k)
-        reference_scores, reference_rows = OkapiReference.open(artifact, chosen).search(queries, k)
+        scores, rows = open_lexical(artifact, chosen).search(queries, k)
+        reference = open_lexical(artifact, replace(chosen, scorer="rank-bm25"))
+        assert isinstance(reference, RankBM25)
+        reference_scores, reference_rows = reference.search(queries, k)
     assert (scores.shape, rows.dtype) == (reference_scores.shape, reference_rows.dtype)
     np.testing.assert_allclose(scores, reference_scores, atol=1e-4)
 
 
-def test_the_reference_refuses_what_it_is_not_for(tmp_path, monkeypatch):
-    artifact = make_index(tmp_path, make_corpus(tmp_path, ["a", "b"]), OKAPI)
-    with pytest.raises(BadInput, match="reference of variant okapi, found lucene"):
-        OkapiReference.open(artifact, PLAIN)
-    monkeypatch.setattr("indexer.okapi.MAX_ROWS", 1)
-    with pytest.raises(BadInput, match="has 2 passages, rank-bm25 serves up to 1"):
-        OkapiReference.open(artifact, OKAPI)
+def test_rank_bm25_refuses_what_it_is_not_for(tmp_path, monkeypatch):
+    slow = replace(OKAPI, scorer="rank-bm25")
+    corpus = make_corpus(tmp_path, ["a", "b"])
+    artifact = make_index(tmp_path, corpus, slow)
+    monkeypatch.setattr("indexer.lexical.MAX_ROWS_RANK_BM25", 1)
+    for refused in (lambda: open_lexical(artifact, slow), lambda: make_index(tmp_path, corpus, slow, "large")):
+        with pytest.raises(BadInput, match="has 2 passages, rank-bm25 serves up to 1; take the scorer bulk"):
+            refused()
+    with pytest.raises(BadInput, match="rank-bm25 has no variant lucene"):
+        replace(PLAIN, scorer="rank-bm25")
 
 
-@given(CORPORA, st.integers(1, 6), st.integers(1, 4))
+@given(CORPORA, st.integers(1, 6))
 @settings(max_examples=20, deadline=None)
-def test_the_vocabulary_is_that_of_all_shards_whatever_the_ranges_it_is_merged_in(texts, shard_rows, range_terms):
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(postings, "_RANGE_TERMS", range_terms)
+def test_the_vocabulary_is_that_of_all_shards(texts, shard_rows):
+    with tempfile.TemporaryDirectory() as folder:
         artifact = make_index(Path(folder), make_corpus(Path(folder), texts), replace(PLAIN, shard_rows=shard_rows))
         terms, frequencies = postings.open_vocabulary(artifact)
         expected = {word: sum(word in text.split() for text in texts) for text in texts for word in text.split()}
@@ -260,7 +340,9 @@ def test_the_facts_are_those_of_the_corpus(tmp_path):
 
 def test_threads_change_no_file(tmp_path):
     corpus = make_corpus(tmp_path, random_texts(60, 30, 8, seed=3))
-    made = {make_index(tmp_path, corpus, replace(PLAIN, shard_rows=7), f"t{n}", threads=n).id for n in (1, 2, 5)}
+    made = {
+        make_index(tmp_path, corpus, replace(PLAIN, shard_rows=7), f"t{n}", engine=LocalEngine(n)).id for n in (1, 2, 5)
+    }
     assert len(made) == 1
 
 
@@ -275,17 +357,17 @@ def test_a_build_that_stops_midway_goes_on_to_the_same_files(tmp_path, steps, mo
     whole = make_index(tmp_path, corpus, settings, "whole")
     written, honest = [], postings.write_postings
 
-    def write_some(draft, step, tokens):
+    def write_some(draft, step, shard):
         if len(written) >= steps:
             draft.partial(step + ".starts.npy").write_bytes(b"half")
             raise _Killed
         written.append(step)
-        return honest(draft, step, tokens)
+        return honest(draft, step, shard)
 
     monkeypatch.setattr("indexer.lexical.write_postings", write_some)
     monkeypatch.setattr("indexer.lexical.write_vocabulary", _stop)
     with pytest.raises(_Killed):
-        make_index(tmp_path, corpus, settings, "killed", threads=1)
+        make_index(tmp_path, corpus, settings, "killed", engine=Alone())
     monkeypatch.undo()
     again = []
     monkeypatch.setattr("indexer.lexical.write_postings", lambda *a: again.append(a[1]) or honest(*a))
@@ -302,29 +384,86 @@ def _stop(*_):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shards", [1, 3])
-def test_kill_9_costs_no_more_than_the_shard_it_was_at(tmp_path, shards):
+@pytest.mark.parametrize("moment", range(20))
+def test_kill_9_at_any_moment_of_a_build_or_an_add_loses_nothing_that_is_finished(tmp_path, moment):
+    """The moment is the nth file that goes into its place: before, between and after those of a shard."""
     settings = replace(PLAIN, shard_rows=4)
-    corpus = make_corpus(tmp_path, random_texts(19, 30, 8, seed=4))
+    texts = random_texts(19, 30, 8, seed=4)
+    make_index(tmp_path / "old", make_corpus(tmp_path / "old", texts[:10]), settings)
+    corpus = make_corpus(tmp_path, texts)
     whole = make_index(tmp_path, corpus, settings, "whole")
-    program = f"""
+    program = """
         import os, signal, sys
         from pathlib import Path
+        import contract.draft
         from contract.artifact import open_artifact
         from indexer.lexical import LexicalSettings
-        from tests.indexer.test_lexical import make_index
-        folder = Path(sys.argv[1])
-        def progress(stage, done, total):
-            if done >= {shards} * 4:
+        from tests.indexer.test_lexical import Alone, make_index
+        folder, moment = Path(sys.argv[1]), int(sys.argv[2])
+        left, honest = [moment // 2 * 5 // 2], contract.draft.move_into_place
+        def move(partial, path):
+            if not left[0]:
                 os.kill(os.getpid(), signal.SIGKILL)
+            left[0] -= 1
+            honest(partial, path)
+        contract.draft.move_into_place = move
+        earlier = open_artifact(folder / "old" / "index", "index", version=1) if moment % 2 else None
         corpus = open_artifact(folder / "corpus", "corpus", version=1)
-        settings = LexicalSettings(language="none", shard_rows=4)
-        make_index(folder, corpus, settings, "killed", progress=progress, threads=1)
+        make_index(folder, corpus, LexicalSettings(language="none", shard_rows=4), "killed", earlier=earlier)
     """
+    command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path), str(moment)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program), str(tmp_path)], env=environment, check=False)
+    done = subprocess.run(command, env=environment, check=False)
     assert done.returncode == -signal.SIGKILL
-    assert make_index(tmp_path, corpus, settings, "killed").id == whole.id
+    assert not (tmp_path / "killed" / "manifest.json").exists()
+    earlier = open_artifact(tmp_path / "old" / "index", "index", version=1) if moment % 2 else None
+    assert make_index(tmp_path, corpus, settings, "killed", earlier=earlier).id == whole.id
+
+
+@given(st.lists(CORPORA, min_size=1, max_size=4), st.integers(1, 9))
+@settings(max_examples=15, deadline=None)
+def test_an_index_that_was_added_to_is_the_one_built_from_scratch(additions, shard_rows):
+    """Law 2 over any sequence of adds: the same files to the byte, hence the same id."""
+    chosen = replace(PLAIN, shard_rows=shard_rows)
+    with tempfile.TemporaryDirectory() as folder:
+        texts, index = [], None
+        for number, more in enumerate(additions):
+            texts += more
+            corpus = make_corpus(Path(folder) / str(number), texts)
+            index = make_index(Path(folder) / str(number), corpus, chosen, earlier=index)
+        scratch = make_index(Path(folder), corpus, chosen, "scratch")
+        assert (index.id, index.manifest.files) == (scratch.id, scratch.manifest.files)
+
+
+@pytest.mark.parametrize("shard_rows", [4, 10, 100])
+def test_adding_tokenises_no_old_text_and_makes_no_whole_shard_again(tmp_path, shard_rows, monkeypatch):
+    chosen = replace(PLAIN, shard_rows=shard_rows)
+    texts = [f"number {n}" for n in range(37)]
+    earlier = make_index(tmp_path / "a", make_corpus(tmp_path / "a", texts[:30]), chosen)
+    seen, honest = [], Tokenizer.tokens
+
+    def watched(tokenizer, batches):
+        kept = list(batches)
+        seen.extend(text for batch in kept for text in batch.to_pylist())
+        return honest(tokenizer, kept)
+
+    monkeypatch.setattr(Tokenizer, "tokens", watched)
+    added = make_index(tmp_path / "b", make_corpus(tmp_path / "b", texts), chosen, earlier=earlier)
+    assert seen == texts[30:]
+    for name in (f"lexical-{n:05d}.passages.npy" for n in range(30 // shard_rows)):
+        assert (added.directory / name).samefile(earlier.directory / name)
+
+
+def test_adding_to_a_damaged_index_is_refused(tmp_path):
+    chosen = replace(PLAIN, shard_rows=4)
+    earlier = make_index(tmp_path / "a", make_corpus(tmp_path / "a", ["x"] * 6), chosen)
+    for number in (0, 1):
+        path = earlier.directory / f"lexical-0000{number}.passages.npy"
+        honest = path.read_bytes()
+        path.write_bytes(honest[:-1] + b"?")
+        with pytest.raises(CorruptArtifact, match=path.name):
+            make_index(tmp_path / "b", make_corpus(tmp_path / f"b{number}", ["x"] * 9), chosen, earlier=earlier)
+        path.write_bytes(honest)
 
 
 def test_progress_that_raises_leaves_a_draft_that_goes_on(tmp_path):
@@ -364,7 +503,7 @@ def test_a_panel_holds_no_more_rows_of_impacts_than_its_limit(tmp_path, monkeypa
     index = LexicalIndex.open(artifact, PLAIN)
     (shard,) = postings.open_postings(artifact)
     every = np.arange(len(shard.starts) - 1)
-    panel = bm25.lay_out(shard, every, np.ones(len(every)), index.statistics)
+    (panel,) = bm25.panels(shard, every, np.ones(len(every)), index.statistics)
     assert panel.dense.shape[0] == 2
     scores, _ = index.search(["w0 w1 w2 w3 w4"], 5)
     assert scores[0].tobytes() == ranked(lucene(texts, "w0 w1 w2 w3 w4"), 5)[0].tobytes()
@@ -373,7 +512,9 @@ def test_a_panel_holds_no_more_rows_of_impacts_than_its_limit(tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"variant": "bm25+"}, r"variant is 'bm25\+'; expected lucene or okapi"),
+        ({"variant": "bm25+"}, r"variant is 'bm25\+'; expected lucene, okapi, bm25plus"),
+        ({"scorer": "slow"}, "scorer is 'slow'; expected bulk or rank-bm25"),
+        ({"delta": -0.5}, "delta is -0.5; expected a number of at least 0"),
         ({"k1": -1.0}, "k1 is -1.0; expected a number of at least 0"),
         ({"k1": float("nan")}, "k1 is nan"),
         ({"b": 1.5}, "b is 1.5; expected a number from 0 to 1"),
@@ -384,6 +525,24 @@ def test_a_panel_holds_no_more_rows_of_impacts_than_its_limit(tmp_path, monkeypa
 def test_a_setting_that_cannot_be_gets_a_sentence(wrong, sentence):
     with pytest.raises(BadInput, match=sentence):
         LexicalSettings(**wrong)
+
+
+def test_panels_follow_neither_shard_nor_corpus(monkeypatch):
+    monkeypatch.setattr(bm25, "PANEL_ROWS", bm25.BLOCK)
+    texts = random_texts(bm25.BLOCK * 2 + 100, 60, 3, seed=9)
+    bounds = [bm25.BLOCK - 1, bm25.BLOCK, 2 * bm25.BLOCK]
+    for row in bounds:
+        texts[row] = "bound"
+    queries = ["w0 w1", "w7 w59 w3", "w20", "bound"]
+    pieces = search(texts, queries, 40, replace(PLAIN, shard_rows=2**24))
+    shard = postings.invert(PLAIN.tokenizer.tokens([pa.array(texts)]))
+    laid_out = list(bm25.panels(shard, np.array([0, -1, 2]), np.ones(3), in_memory(texts, PLAIN).statistics))
+    assert [panel.rows for panel in laid_out] == [bm25.BLOCK, bm25.BLOCK, 100]
+    assert sum(len(panel.slots) for panel in laid_out) == np.diff(shard.starts)[[0, 2]].sum()
+    monkeypatch.undo()
+    whole = search(texts, queries, 40, PLAIN)
+    assert (pieces[0].tobytes(), pieces[1].tolist()) == (whole[0].tobytes(), whole[1].tolist())
+    assert pieces[1][3, :3].tolist() == bounds
 
 
 def test_queries_and_k_that_cannot_be_get_a_sentence():

@@ -3,30 +3,27 @@
 import time
 import unicodedata
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.schemas import CORPUS
-from indexer.passages import (
+from indexer.reading.passages import (
     Bounds,
-    Seen,
+    _sentences,
     clean,
     count_words,
-    hash_texts,
     split_document,
     split_documents,
 )
-from indexer.sources import DOCUMENT
+from indexer.reading.sources import DOCUMENT
 
 ANY_TEXT = st.text(alphabet=st.characters(blacklist_categories=("Cs",)), max_size=400)
 PROSE = st.lists(
     st.sampled_from(["Word", "word", "Dr.", "end.", "End!", "(so)", "e.g.", "日本語。", "x" * 250, "\n\n", "\u200b"]),
     max_size=120,
 ).map(" ".join)
-NUMBERS = st.lists(st.integers(0, 30), max_size=60)
 
 
 @settings(max_examples=40, deadline=None)
@@ -85,6 +82,55 @@ def test_text_without_spaces_is_counted_by_characters():
 
 
 @pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ภาษาไทยเขียนติดกันไม่มีช่องว่าง", 7),
+        ("ປະເທດລາວເປັນປະເທດທີ່ສວຍງາມ", 6),
+        ("ភាសាខ្មែរជាភាសាផ្លូវការ", 5),
+        ("我们明天去北京看朋友", 6),
+        ("བོད་ཀྱི་སྐད་ཡིག", 4),
+    ],
+    ids=["thai", "lao", "khmer", "chinese", "tibetan"],
+)
+def test_words_of_scripts_without_spaces_are_about_as_many_as_a_reader_counts(text, words):
+    assert abs(count_words(text) - words) <= 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from(["ที่", "น้ำ", "ค่ำ", "ก", "ກໍ່", "မြို့", "ខ្មែ", "日", "བྱེ"]), max_size=60), st.integers(1, 6))
+def test_no_mark_is_cut_off_its_letter(letters, max_words):
+    """Vowels and tones of Thai, Lao, Burmese and Khmer stand above and below the letters before them."""
+    for piece, _ in split_document("".join(letters), Bounds(1, max_words)):
+        assert not piece or unicodedata.category(piece[0])[0] != "M"
+
+
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["Am 3. Oktober kam Dr. Meier, d. h. spät.", "Er blieb z. B. bis 5. Mai.", "Dann ging er."],
+        ["Il vit M. Dupont et Mme. Durand.", "Puis il partit."],
+        ["А. С. Пушкин родился в г. Москве.", "Он писал стихи и т. д. весьма рано.", "Вот."],
+        [
+            "He was born in the U.S. in 1990.",
+            "She came at 5 p.m. on Monday.",
+            "It cost No. 5 to win.",
+            "Is it?",
+            "Yes!",
+        ],
+        ["यह पहला वाक्य है।", "यह दूसरा वाक्य है।"],
+        ["هذا سؤال؟", "وهذا جواب طويل.", "انتهى الكلام هنا."],
+        ["یہ پہلا جملہ ہے۔", "یہ دوسرا جملہ ہے۔"],
+        ["これは最初の文です。", "これは次の文です！", "「本当ですか？」", "と聞いた。"],
+        ["ይህ የመጀመሪያው ዓረፍተ ነገር ነው።", "ይህ ሁለተኛው ነው።"],
+    ],
+    ids=["german", "french", "russian", "english", "hindi", "arabic", "urdu", "japanese", "amharic"],
+)
+def test_sentences_of_many_languages_are_told_apart(sentences):
+    between = "" if sentences[0][-1] == "。" else " "
+    assert list(_sentences(between.join(sentences))) == sentences
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "word " * 200_000,
@@ -117,7 +163,7 @@ def test_pieces_of_a_split_document_are_numbered_and_keep_its_source():
     assert split.passages.column("passage_id").to_pylist() == ["d0#1", "d0#2", "d2"]
     assert split.passages.column("source").to_pylist() == ["s"] * 3
     assert split.passages.schema == CORPUS
-    assert split.too_short == 1
+    assert split.too_short == ["d1"]
 
 
 @settings(max_examples=40, deadline=None)
@@ -125,24 +171,6 @@ def test_pieces_of_a_split_document_are_numbered_and_keep_its_source():
 def test_every_piece_is_a_passage_or_too_short(texts, min_words, max_words):
     split = split_documents(batch_of(*texts), Bounds(min_words, max_words))
     pieces = sum(len(split_document(text, Bounds(min_words, max_words))) for text in texts)
-    assert pieces == split.passages.num_rows + split.too_short
+    assert pieces == split.passages.num_rows + len(split.too_short)
     words = split.passages.column("n_words").to_pylist()
     assert all(min_words <= n_words <= max_words for n_words in words)
-
-
-def test_duplicates_are_equal_but_for_case_and_white_space():
-    hashes = hash_texts(pa.array(["Play  some JAZZ", "play some jazz", "play some jazz!", "STRASSE x", "straße x"]))
-    assert hashes[0] == hashes[1] != hashes[2]
-    assert hashes[3] == hashes[4]
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(NUMBERS, max_size=12))
-def test_seen_says_what_a_set_would(batches):
-    seen, reference = Seen(), set()
-    for batch in batches:
-        expected = []
-        for number in batch:
-            expected.append(number not in reference)
-            reference.add(number)
-        assert seen.add(np.array(batch, dtype="<u8")).tolist() == expected

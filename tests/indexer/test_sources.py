@@ -11,12 +11,16 @@ import pytest
 
 from contract.errors import BadInput, NotFound
 from contract.rows import BadRow, refuse_bad_rows
-from indexer.sources import BATCH_ROWS, DOCUMENT, Position, check_columns, find_files, read_documents
+from indexer.reading.sources import BATCH_ROWS, DOCUMENT, Position, check_columns, find_files, read_documents
 
 START = Position()
 
 
-def documents(*sources, columns=None, on_bad_row=refuse_bad_rows, start=START):
+def refuse(file, bad):
+    refuse_bad_rows(bad)
+
+
+def documents(*sources, columns=None, on_bad_row=refuse, start=START):
     read = read_documents(find_files([str(s) for s in sources]), on_bad_row, columns=columns or {}, start=start)
     return [row for _, batch in read for row in batch.to_pylist()]
 
@@ -59,7 +63,7 @@ def test_an_empty_id_counts_as_none(tmp_path):
 
 def test_files_of_the_same_stem_do_not_share_ids(tmp_path):
     for folder in ("a", "b"):
-        write_lines(tmp_path / folder / "train.txt", "first", "second")
+        write_lines(tmp_path / folder / "train.txt", f"first of {folder}", "second")
     ids = [row["id"] for row in documents(tmp_path)]
     assert ids == ["train-1", "train-2", "train.2-1", "train.2-2"]
 
@@ -108,11 +112,35 @@ def test_a_pipe_is_not_waited_for(tmp_path):
         find_files([str(tmp_path / "pipe.txt")])
 
 
-def test_no_source_and_a_url_are_sentences():
+def test_no_source_is_a_sentence():
     with pytest.raises(BadInput, match="at least one source"):
         find_files([])
-    with pytest.raises(BadInput, match="URL"):
-        find_files(["https://example.org/a.parquet"])
+
+
+def test_a_file_is_what_its_name_and_its_content_say(tmp_path):
+    """The law of `add`: what is there already is not read again, wherever it lies now."""
+    for folder in ("a", "b"):
+        write_lines(tmp_path / folder / "train.txt", "first", "second")
+    (file,) = find_files([str(tmp_path)])
+    assert find_files([str(tmp_path / "b")], earlier=[file.as_param()]) == []
+    write_lines(tmp_path / "c" / "train.txt", "third")
+    (more,) = find_files([str(tmp_path)], earlier=[file.as_param()])
+    assert more.label == "train.2"
+
+
+def test_a_file_that_changes_while_it_is_read_is_a_sentence(tmp_path):
+    path = write_lines(tmp_path / "a.txt", "one")
+    files = find_files([str(path)])
+    write_lines(path, "two", "three")
+    with pytest.raises(BadInput, match=r"a\.txt changed while it was read"):
+        list(read_documents(files, refuse, columns={}))
+
+
+def test_notes_beside_the_data_are_no_documents(tmp_path):
+    for name in ("README.txt", "LICENSE.txt", "requirements.txt", "data.txt"):
+        write_lines(tmp_path / name, name)
+    assert texts(tmp_path) == ["data.txt"]
+    assert texts(tmp_path / "README.txt") == ["README.txt"], "named, it is one"
 
 
 def test_a_mapping_to_a_column_that_is_not_there_is_refused(tmp_path):
@@ -135,7 +163,7 @@ def test_reading_goes_on_from_any_position_without_loss_or_repeat(tmp_path, suff
         write_lines(tmp_path / "a.jsonl", *(json.dumps(row) for row in table.to_pylist()))
     write_lines(tmp_path / "b.txt", "last")
     files = find_files([str(tmp_path)])
-    read = [(p, b) for p, b in read_documents(files, refuse_bad_rows, columns={})]
+    read = [(p, b) for p, b in read_documents(files, refuse, columns={})]
     whole = [row for _, batch in read for row in batch.to_pylist()]
     assert len(whole) == n + 1
     assert len({row["id"] for row in whole}) == n + 1
@@ -150,10 +178,14 @@ def test_bad_rows_before_a_position_are_not_reported_again(tmp_path):
     lines[5] = lines[BATCH_ROWS + 10] = "not json"
     path = write_lines(tmp_path / "a.jsonl", *lines)
     bad: list[BadRow] = []
-    first, _ = next(read_documents(find_files([str(path)]), bad.append, columns={}))
+
+    def note(file, row):
+        bad.append(row)
+
+    first, _ = next(read_documents(find_files([str(path)]), note, columns={}))
     assert [row.row for row in bad] == [6]
     bad.clear()
-    documents(path, on_bad_row=bad.append, start=first)
+    documents(path, on_bad_row=note, start=first)
     assert [row.row for row in bad] == [BATCH_ROWS + 11]
 
 
@@ -167,5 +199,5 @@ def test_a_source_says_what_it_is_and_not_where_it_lay(tmp_path):
 
 def test_documents_have_the_document_schema(tmp_path):
     files = find_files([str(write_lines(tmp_path / "a.txt", "x"))])
-    _, batch = next(read_documents(files, refuse_bad_rows, columns={}))
+    _, batch = next(read_documents(files, refuse, columns={}))
     assert batch.schema.names == DOCUMENT.names

@@ -7,22 +7,24 @@ or threads, and no skipping of work, changes a bit of a score (law 3).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numba import njit
 
-from indexer.postings import Postings
+from indexer.bm25.postings import Postings
 
-Variant = Literal["lucene", "okapi"]
+Variant = Literal["lucene", "okapi", "bm25plus"]
 OKAPI_FLOOR = 0.25  # rank-bm25's epsilon: a negative idf becomes this times the mean idf of the vocabulary
 
 BLOCK = 16_384  # passages a block: its float32 scores stay in the L2 cache
+PANEL_ROWS = 8 * BLOCK  # passages laid out at a time
 _PART = 1_024  # scores swept before what was found raises the bar for the next ones
 _CHUNK = 64  # scores compared with the k-th best at a time
 _DENSE_SHARE = 8  # a term in more than 1/8 of a shard is laid out as a row: adding that beats adding its postings
-_DENSE_TERMS = 64  # at most so many rows, which bounds memory to 32 MiB for a shard of 131,072 passages
+_DENSE_TERMS = 64  # at most so many rows, which bounds their memory to 32 MiB
 _SKIPPED_SHARE = 0.5  # skipped terms may make at most this share of the k-th best score; more finds too many candidates
 _WALK_SHARE = 16  # with fewer postings than 1/16 of a block, these are walked again instead of scanning the block
 _ROUNDING = 1.2e-7  # relative error of one float32 operation
@@ -39,6 +41,11 @@ class Statistics:
     mean_length: float
     mean_idf: float  # of the vocabulary, before the floor; used by okapi alone
 
+    @property
+    def boost(self) -> float:
+        """What a term's count is multiplied by: Lucene leaves the k1 + 1 out, which changes no order."""
+        return 1.0 if self.variant == "lucene" else self.k1 + 1
+
     def idf(self, frequencies: np.ndarray) -> np.ndarray:
         """Inverse document frequencies as the variant defines them, (n,) float64."""
         idf = raw_idf(self.variant, self.rows, frequencies)
@@ -46,7 +53,9 @@ class Statistics:
 
 
 def raw_idf(variant: Variant, rows: int, frequencies: np.ndarray) -> np.ndarray:
-    """The logarithm alone: of odds for okapi, of one plus odds for lucene, which is never negative."""
+    """The logarithm alone: of odds for okapi, else of something that is always above one."""
+    if variant == "bm25plus":
+        return np.asarray(np.log((rows + 1) / frequencies))
     odds = (rows - frequencies + 0.5) / (frequencies + 0.5)
     return np.log(odds) if variant == "okapi" else np.log1p(odds)
 
@@ -60,7 +69,7 @@ class Queries(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One shard laid out for the terms of the queries at hand; u terms, n blocks."""
+    """Rows of a shard laid out for the terms of the queries at hand; u terms, n blocks."""
 
     first_row: int
     rows: int
@@ -78,26 +87,47 @@ class Best(NamedTuple):
     scores: np.ndarray  # (n, k) float32
     rows: np.ndarray  # (n, k) int64
     sizes: np.ndarray  # (n,) int64
+    lifts: np.ndarray  # (n,) float32, added to all hits of a query once they are ranked
 
 
 def no_hits(queries: int, k: int) -> Best:
     """The heaps before the first shard."""
-    return Best(np.zeros((queries, k), np.float32), np.zeros((queries, k), np.int64), np.zeros(queries, np.int64))
+    scores, rows = np.zeros((queries, k), np.float32), np.zeros((queries, k), np.int64)
+    return Best(scores, rows, np.zeros(queries, np.int64), np.zeros(queries, np.float32))
 
 
-def lay_out(shard: Postings, positions: np.ndarray, idf: np.ndarray, statistics: Statistics) -> Panel:
-    """The panel of a shard for the terms at `positions` in it (-1: not there), with their global `idf`."""
-    blocks = -(-shard.rows // BLOCK)
+def panels(shard: Postings, positions: np.ndarray, idf: np.ndarray, statistics: Statistics) -> Iterator[Panel]:
+    """A shard laid out for the terms at `positions` in it (-1: not there), with their global `idf`.
+
+    So many rows at a time that memory follows neither the shard nor the corpus.
+    """
     here = positions >= 0
     begin = np.where(here, shard.starts[positions], 0)
-    frequencies = np.where(here, shard.starts[positions + 1] - begin, 0)
-    dense_of = _choose_dense(frequencies, shard.rows)
+    stop = np.where(here, shard.starts[positions + 1], 0)
+    for first in range(0, shard.rows, PANEL_ROWS):
+        rows = min(PANEL_ROWS, shard.rows - first)
+        end = _cut(begin, stop, shard.passages, first + rows)
+        yield _panel(shard, first, rows, begin, end - begin, idf, statistics)
+        begin = end
+
+
+def _panel(
+    shard: Postings,
+    first: int,
+    rows: int,
+    begin: np.ndarray,
+    frequencies: np.ndarray,
+    idf: np.ndarray,
+    statistics: Statistics,
+) -> Panel:
+    blocks = -(-rows // BLOCK)
+    dense_of = _choose_dense(frequencies, rows)
     dense = np.zeros((int(dense_of.max(initial=-1)) + 1, blocks * BLOCK), np.float32)
     cuts, slots, impacts, highest = _lay_out(
-        begin, frequencies, shard.passages, shard.counts, _norms(shard.lengths, statistics), idf,
-        statistics.k1 + 1.0 if statistics.variant == "okapi" else 1.0, blocks, dense_of, dense,
+        begin, frequencies, shard.passages, shard.counts, _norms(shard.lengths[first : first + rows], statistics), idf,
+        statistics.boost, first, blocks, dense_of, dense,
     )  # fmt: skip
-    return Panel(shard.first_row, shard.rows, cuts, slots, impacts, dense_of, dense, highest)
+    return Panel(shard.first_row + first, rows, cuts, slots, impacts, dense_of, dense, highest)
 
 
 def _norms(lengths: np.ndarray, statistics: Statistics) -> np.ndarray:
@@ -116,8 +146,24 @@ def _choose_dense(frequencies: np.ndarray, rows: int) -> np.ndarray:
 
 
 @njit(nogil=True, cache=True)
-def _lay_out(begin, frequencies, passages, counts, norms, idf, boost, blocks, dense_of, dense):  # type: ignore[no-untyped-def]
-    """Impacts of the wanted terms' postings, in the order of the terms, cut at the blocks' bounds."""
+def _cut(begin, stop, passages, row):  # type: ignore[no-untyped-def]
+    """Where each term's postings reach `row`, by halving."""
+    end = np.empty_like(begin)
+    for term in range(len(begin)):
+        low, high = begin[term], stop[term]
+        while low < high:
+            middle = (low + high) // 2
+            if passages[middle] < row:
+                low = middle + 1
+            else:
+                high = middle
+        end[term] = low
+    return end
+
+
+@njit(nogil=True, cache=True)
+def _lay_out(begin, frequencies, passages, counts, norms, idf, boost, first, blocks, dense_of, dense):  # type: ignore[no-untyped-def]
+    """Impacts of the wanted terms' postings from row `first` on, in the terms' order, cut at the blocks' bounds."""
     terms, total = len(begin), frequencies.sum()
     cuts = np.zeros((terms, blocks + 1), np.int64)
     slots = np.empty(total, np.uint16)
@@ -128,7 +174,7 @@ def _lay_out(begin, frequencies, passages, counts, norms, idf, boost, blocks, de
         cuts[term, 0] = position
         block, row, top = 0, dense_of[term], np.float32(-np.inf)
         for posting in range(begin[term], begin[term] + frequencies[term]):
-            passage, count = np.int64(passages[posting]), np.float64(counts[posting])
+            passage, count = np.int64(passages[posting]) - first, np.float64(counts[posting])
             while passage >= (block + 1) * BLOCK:
                 block += 1
                 cuts[term, block] = position
@@ -157,7 +203,7 @@ def scan(first, last, queries, floors, panel, best):  # type: ignore[no-untyped-
     counting references and wrapping negative indices around would take several times as long as the work itself.
     """
     q_starts, q_terms, q_weights = queries
-    h_scores, h_rows, sizes = best
+    h_scores, h_rows, sizes, _ = best
     dense_of, dense, highest = panel.dense_of, panel.dense, panel.highest
     cuts, slots, impacts = panel.cuts, panel.slots, panel.impacts
     scores = np.zeros(BLOCK, np.float32)
@@ -294,9 +340,20 @@ def _worse(score, row, other_score, other_row):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def merge(best, more):  # type: ignore[no-untyped-def]
+    """Offer every query's hits in `more`, of other passages, to its heap in `best`; neither need be full."""
+    scores, rows, sizes, lifts = best
+    more_scores, more_rows, more_sizes, more_lifts = more
+    for query in range(len(sizes)):
+        lifts[query] = more_lifts[query]
+        for at in range(more_sizes[query]):
+            sizes[query] = _offer(scores, rows, query, sizes[query], more_scores[query, at], more_rows[query, at])
+
+
+@njit(nogil=True, cache=True)
 def rank(best):  # type: ignore[no-untyped-def]
     """Sort every heap best first, in place, and fill it up with the lowest rows that it lacks, at score 0."""
-    scores, rows, sizes = best
+    scores, rows, sizes, lifts = best
     for query in range(len(sizes)):
         size = sizes[query]
         taken = np.sort(rows[query, :size])
@@ -304,6 +361,7 @@ def rank(best):  # type: ignore[no-untyped-def]
             score, row = scores[query, last], rows[query, last]
             scores[query, last], rows[query, last] = scores[query, 0], rows[query, 0]
             _sink(scores, rows, query, last, score, row)
+        scores[query, :size] += lifts[query]
         row, seen = 0, 0
         for at in range(size, scores.shape[1]):
             while seen < size and taken[seen] == row:

@@ -1,4 +1,4 @@
-"""Passages: documents cleaned, split on sentence borders within word bounds, and freed of duplicates. Pure."""
+"""Passages: documents cleaned, and split on sentence borders within word bounds. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 
-import numpy as np
 import pyarrow as pa
 
 from contract.schemas import CORPUS
@@ -16,13 +14,21 @@ from contract.schemas import CORPUS
 MAX_WORD = 100  # characters: a longer run without white space counts, and is cut, as several words
 NFC_SPAN = 1000  # characters
 
-# Scripts written without spaces: two of their characters count as a word, or a page would be one word.
-_UNSPACED = (
-    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-    r"\U00020000-\U0003ffff"
+# Scripts written without spaces, or a page would be one word. In Chinese and Japanese (with their punctuation) two
+# characters count as a word; in Tibetan, Thai, Lao, Burmese and Khmer four do, each with the marks above and below it.
+_CJK = (
+    r"\u3000-\u303f\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    r"\uff01-\uff9f\U00020000-\U0003ffff"
 )
-_HAS_UNSPACED = re.compile(f"[{_UNSPACED}]")
-_WORD = re.compile(f"[{_UNSPACED}]{{1,2}}|[^\\s{_UNSPACED}]{{1,{MAX_WORD}}}")
+_SOUTHEAST = r"\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff"
+_MARKS = (
+    r"\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece\u0f18\u0f19\u0f35\u0f37\u0f39\u0f71-\u0f84"
+    r"\u0f90-\u0fbc\u102b-\u103e\u1056-\u1059\u105e-\u1060\u1062-\u1064\u1067-\u106d\u1071-\u1074\u1082-\u108d"
+    r"\u108f\u109a-\u109d\u17b4-\u17d3\u17dd"
+)
+UNSPACED = _CJK + _SOUTHEAST
+_HAS_UNSPACED = re.compile(f"[{UNSPACED}]")
+_WORD = re.compile(f"(?:[{_SOUTHEAST}][{_MARKS}]{{0,8}}){{1,4}}|[{_CJK}]{{1,2}}|[^\\s{UNSPACED}]{{1,{MAX_WORD}}}")
 
 # What no reader sees and a tokenizer stumbles on: controls, byte-order marks, soft hyphens, zero-width spaces,
 # direction marks. Joiners (U+200C, U+200D) stay: Persian and emoji are spelled with them.
@@ -32,11 +38,21 @@ _INVISIBLE = re.compile(
 
 _PARAGRAPH = re.compile(r"\n\s*\n")
 # Bounded repeats only: on a million full stops this stays linear.
-_BORDER = re.compile(r"[.!?…][\"'”’»)\]]{0,3}\s|[。！？｡][\"'”’」』）]{0,3}\s?")
-_ABBREVIATION = re.compile(
-    r"(?:^|[\s(\[\"'“‘])(?:[A-Za-z]|Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|No|Vol|Fig|Gen|Col|Capt|Lt|Rev|Hon|Inc|Ltd|Co|Corp"
-    r"|approx|ca|cf|e\.g|i\.e|a\.m|p\.m|U\.S|z\.B|d\.h|bzw|usw|Nr|Hr|Fr)\.$"
+# A full stop ends a sentence before white space, the marks of scripts that need none end it anyway: Chinese and
+# Japanese, Arabic and Urdu, Devanagari and its neighbours, Armenian, Ethiopic, Tibetan, Burmese, Khmer.
+_BORDER = re.compile(
+    r"[.!?…][\"'”’»)\]]{0,3}\s|[。！？｡．][\"'”’」』）】》]{0,3}\s?|[؟۔।॥։።፧፨།༎။។៕][\"'”’»)\]]{0,3}\s?"
 )
+# Initials and chains of them (J., e.g., z. B., U.S., т.е.), numbers that count (3. Oktober), and common short forms.
+_ABBREVIATION = re.compile(
+    r"(?:^|[\s(\[\"'“„«‘.])(?:[^\W\d_]|\d{1,2}|"
+    r"Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|No|Vol|Fig|Gen|Col|Capt|Lt|Rev|Hon|Inc|Ltd|Co|Corp|approx|ca|cf|eds?|al|pp"
+    r"|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec"
+    r"|Abs|Abt|Art|Bd|Bde|bzgl|bzw|Dipl|evtl|geb|gest|ggf|Hr|Fr|Hrsg|inkl|Jh|Jhd|Kap|Mio|Mrd|Nr|Tel|usw|vgl|zzgl"
+    r"|Mme|Mlle|env|av|apr|Sra|Srta|Dra|Ud|Uds|Vd|pág|núm|art|Sig|Dott|Ing|pag|ecc|Exmo|bijv|dhr|mevr|blz|dr|prof|mr"
+    r"|г|гг|им|ул|стр|руб|тыс|млн|млрд)\.$"
+)
+_ABBREVIATED = 12  # characters before a full stop that are looked at
 
 
 @dataclass(frozen=True)
@@ -49,10 +65,10 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Split:
-    """The passages of some documents in the CORPUS schema, and how many pieces were too short to be one."""
+    """The passages of some documents in the CORPUS schema, and the ids of the pieces too short to be one."""
 
     passages: pa.RecordBatch
-    too_short: int
+    too_short: list[str]
 
 
 def clean(text: str) -> str:
@@ -92,15 +108,16 @@ def split_documents(documents: pa.RecordBatch, bounds: Bounds) -> Split:
     texts: list[str] = []
     rows: list[int] = []
     words: list[int] = []
-    too_short = 0
+    too_short: list[str] = []
     document_ids = documents.column("id").to_pylist()
     for row, text in enumerate(documents.column("text").to_pylist()):
         pieces = split_document(text, bounds)
         for number, (piece, n_words) in enumerate(pieces, start=1):
+            name = document_ids[row] if len(pieces) == 1 else f"{document_ids[row]}#{number}"
             if n_words < bounds.min_words:
-                too_short += 1
+                too_short.append(name)
                 continue
-            ids.append(document_ids[row] if len(pieces) == 1 else f"{document_ids[row]}#{number}")
+            ids.append(name)
             texts.append(piece)
             rows.append(row)
             words.append(n_words)
@@ -115,54 +132,12 @@ def split_documents(documents: pa.RecordBatch, bounds: Bounds) -> Split:
     return Split(pa.RecordBatch.from_arrays(columns, schema=CORPUS), too_short)
 
 
-def hash_texts(texts: pa.Array) -> np.ndarray:
-    """A 64-bit hash of every text but for case and white space (n,): equal texts are duplicates."""
-    keys = [_hash(" ".join(text.casefold().split())) for text in texts.to_pylist()]
-    return np.frombuffer(b"".join(keys), dtype="<u8")
-
-
-def hash_ids(ids: pa.Array) -> np.ndarray:
-    """A 64-bit hash of every id (n,)."""
-    return np.frombuffer(b"".join(map(_hash, ids.to_pylist())), dtype="<u8")
-
-
 def _composed(text: str, longest_word: int) -> str:
     """NFC. Its cost is quadratic in a run of combining marks, so that text with monstrous words is taken in pieces."""
     if longest_word <= NFC_SPAN:
         return unicodedata.normalize("NFC", text)
     pieces = (text[start : start + NFC_SPAN] for start in range(0, len(text), NFC_SPAN))
     return "".join(unicodedata.normalize("NFC", piece) for piece in pieces)
-
-
-def _hash(text: str) -> bytes:
-    return blake2b(text.encode(), digest_size=8).digest()
-
-
-class Seen:
-    """The hashes seen so far, 8 bytes each: sorted runs, merged when two are of a size."""
-
-    def __init__(self) -> None:
-        self._runs: list[np.ndarray] = []
-
-    def add(self, hashes: np.ndarray) -> np.ndarray:
-        """Remember `hashes` (n,); says of each whether it is the first of its kind (n,)."""
-        unique, first = np.unique(hashes, return_index=True)
-        known = self._known(unique)
-        is_new = np.zeros(len(hashes), dtype=bool)
-        is_new[first[~known]] = True
-        self._runs.append(unique[~known])
-        while len(self._runs) > 1 and len(self._runs[-2]) <= 2 * len(self._runs[-1]):
-            merged = np.concatenate([self._runs.pop(), self._runs.pop()])
-            merged.sort()
-            self._runs.append(merged)
-        return is_new
-
-    def _known(self, hashes: np.ndarray) -> np.ndarray:
-        known = np.zeros(len(hashes), dtype=bool)
-        for run in self._runs:
-            if len(run):
-                known |= run[np.minimum(np.searchsorted(run, hashes), len(run) - 1)] == hashes
-        return known
 
 
 def _packed(text: str, max_words: int) -> Iterator[tuple[str, int]]:
@@ -196,7 +171,7 @@ def _ends_sentence(text: str, border: re.Match[str]) -> bool:
     """False where the next word is in lower case, or the full stop belongs to an abbreviation."""
     if text[border.end() : border.end() + 1].islower():
         return False
-    before = text[max(0, border.start() - 12) : border.start() + 1]
+    before = text[max(0, border.start() - _ABBREVIATED) : border.start() + 1]
     return not _ABBREVIATION.search(before)
 
 
