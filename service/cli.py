@@ -12,9 +12,11 @@ import typer
 
 from contract.console import (
     ArtifactsOption,
+    EngineOption,
     JsonOption,
     MapOption,
     NameOption,
+    RayAddressOption,
     RestartOption,
     answer,
     balance,
@@ -27,15 +29,20 @@ from contract.console import (
     store_at,
 )
 from contract.errors import BadInput
+from service.keys_cli import keys_app
 
 if TYPE_CHECKING:  # the libraries behind these load inside the commands, so that --help is quick
     from contract.artifact import Artifact
+    from service.candidates import Work
     from service.inspection import Inspection
     from service.neighbours import Searching
+    from service.transfer_set import Opener
 
 QUERIES = 512  # utterances searched at once for `neighbours --file`
+BULK_QUERIES = 16_384  # utterances searched at once by a cluster: a search has its cost, however few ask
 
 app = make_app("service", "Neighbours and transfer sets.")
+app.add_typer(keys_app, name="keys")
 
 
 @app.command()
@@ -43,9 +50,9 @@ def neighbours(
     index: Annotated[str, typer.Argument(help="The index's name.")],
     utterances: Annotated[list[str] | None, typer.Argument(help="Utterances to find neighbours of.")] = None,
     file: Annotated[Path | None, typer.Option("--file", help="Utterances in Parquet, JSONL, CSV or text.")] = None,
-    k: Annotated[int, typer.Option("--k", help="Neighbours an utterance, 0 to 1000.")] = 5,
+    k: Annotated[int, typer.Option("--k", help="Neighbours an utterance, 1 to 1000.")] = 5,
     retriever: Annotated[
-        str | None, typer.Option("--retriever", help="lexical, dense, hybrid or random [default: what the index has]")
+        str | None, typer.Option("--retriever", help="lexical, dense, hybrid or random (default: what the index has)")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="What the random retriever draws with.")] = 0,
     columns: MapOption = None,
@@ -65,13 +72,21 @@ def neighbours(
     if k > opened.rows:
         screen.print(f"note: {index} has {opened.rows} passages, fewer than k = {k}; all of them are returned")
     asked = _queries(utterances or [], file, read_map(columns), skip_bad_rows)
+    searched, unmatched = 0, 0
     while queries := list(islice(asked, QUERIES)):
         found = find_neighbours(opened, queries, k, chosen, seed=seed).to_pylist()
+        searched += len(found)
+        unmatched += sum(chosen != "random" and all(record["score"] == 0 for record in records) for records in found)
         for utterance, records in zip(queries, found, strict=True):
             if as_json:
                 print_json({"utterance": utterance, "neighbours": records})
             else:
                 _show_neighbours(utterance, records)
+    if unmatched:
+        screen.print(
+            f"note: no passage holds a word of {unmatched:,} of {searched:,} utterances; what is shown for them has "
+            "score 0 and stands in the order of the corpus"
+        )
 
 
 @app.command()
@@ -80,7 +95,7 @@ def build(
     name: NameOption,
     index: Annotated[str | None, typer.Option("--index", help="The index; augmented and none need none.")] = None,
     split: Annotated[str, typer.Option("--split", help="The split whose utterances get neighbours.")] = "train",
-    shots: Annotated[int | None, typer.Option("--shots", help="Utterances of each class [default: all]")] = None,
+    shots: Annotated[int | None, typer.Option("--shots", help="Utterances of each class (default: all)")] = None,
     seed: Annotated[int, typer.Option("--seed", help="What every draw is made with.")] = 0,
     target: Annotated[
         str | None, typer.Option("--target", help="Whose classes --shots counts: intent, label or domain.")
@@ -88,14 +103,14 @@ def build(
     retriever: Annotated[
         str | None,
         typer.Option(
-            "--retriever", help="lexical, dense, hybrid, random, augmented or none [default: what the index has]"
+            "--retriever", help="lexical, dense, hybrid, random, augmented or none (default: what the index has)"
         ),
     ] = None,
-    k: Annotated[int, typer.Option("--k", help="Neighbours searched for each utterance, 0 to 1000.")] = 20,
+    k: Annotated[int, typer.Option("--k", help="Neighbours searched for each utterance, 1 to 1000.")] = 20,
     no_utterances: Annotated[bool, typer.Option("--no-utterances", help="Generic texts only.")] = False,
     heldout_split: Annotated[
         list[str] | None,
-        typer.Option("--heldout-split", help="Whose texts must not leak; repeatable [default: every other split]"),
+        typer.Option("--heldout-split", help="Whose texts must not leak; repeatable (default: every other split)"),
     ] = None,
     heldout_cosine: Annotated[
         float | None, typer.Option("--heldout-cosine", help="Drop passages this near to held-out text, by encoder.")
@@ -107,7 +122,7 @@ def build(
     min_words: Annotated[int | None, typer.Option("--min-words", help="Shortest passage kept, in words.")] = None,
     max_words: Annotated[int | None, typer.Option("--max-words", help="Longest passage kept, in words.")] = None,
     max_uses: Annotated[
-        int | None, typer.Option("--max-uses", help="Utterances that may share a passage [default: 1]")
+        int | None, typer.Option("--max-uses", help="Utterances that may share a passage (default: 1)")
     ] = None,
     generic_share: Annotated[
         float | None, typer.Option("--generic-share", help="Generic texts / all texts, 0 to 1.")
@@ -121,12 +136,17 @@ def build(
     skip_bad_rows: Annotated[
         bool, typer.Option("--skip-bad-rows", help="Keep the task's good rows; the bad ones go to errors.jsonl.")
     ] = False,
+    engine: EngineOption = "local",
+    ray_address: RayAddressOption = None,
     restart: RestartOption = False,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build a transfer set: a task's utterances, each with its neighbours. Run it again to go on after a kill."""
+    from service.neighbours import check_k
     from service.transfer_set import build_transfer_set, read_request
+
+    check_k(k)
 
     policy = {
         "min_rank": min_rank,
@@ -159,8 +179,11 @@ def build(
             "size_of": size_of,
         }
     )
+    opener, work = _machines(engine, ray_address)
     with progress_shown() as progress:
-        artifact = build_transfer_set(store_at(artifacts), name, request, progress=progress, restart=restart)
+        artifact = build_transfer_set(
+            store_at(artifacts), name, request, progress=progress, restart=restart, opener=opener, work=work
+        )
     if as_json:
         print_json(_summary(artifact))
     else:
@@ -193,13 +216,16 @@ def inspect(
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option("--host", help="The address to listen on [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option("--port", help="The port; 0 takes a free one [default: 8000]")] = None,
+    host: Annotated[str | None, typer.Option("--host", help="The address to listen on (default: 127.0.0.1)")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="The port; 0 takes a free one (default: 8000)")] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", help="Jobs built at a time in this process; 0 leaves them to workers.")
     ] = None,
     database: Annotated[
-        str | None, typer.Option("--database", help="Of the jobs: a PostgreSQL URL [default: a SQLite file]")
+        str | None, typer.Option("--database", help="Of the jobs: a PostgreSQL URL (default: a SQLite file)")
+    ] = None,
+    allow_open: Annotated[
+        bool | None, typer.Option("--allow-open", help="Listen beyond this machine though there are no API keys.")
     ] = None,
     artifacts: ArtifactsOption = None,
 ) -> None:
@@ -207,16 +233,18 @@ def serve(
     from service.server import serve
     from service.settings import read_settings
 
-    settings = read_settings(host=host, port=port, workers=workers, database=database, artifacts=artifacts)
+    settings = read_settings(
+        host=host, port=port, workers=workers, database=database, allow_open=allow_open, artifacts=artifacts
+    )
     serve(settings, _announce)
 
 
 @app.command()
 def worker(
     queues: Annotated[str, typer.Option("--queues", help="The queues to take jobs from, by commas.")] = "build",
-    workers: Annotated[int | None, typer.Option("--workers", help="Jobs built at a time [default: 1]")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", help="Jobs built at a time (default: 1)")] = None,
     database: Annotated[
-        str | None, typer.Option("--database", help="Of the jobs: a PostgreSQL URL [default: a SQLite file]")
+        str | None, typer.Option("--database", help="Of the jobs: a PostgreSQL URL (default: a SQLite file)")
     ] = None,
     artifacts: ArtifactsOption = None,
 ) -> None:
@@ -230,6 +258,19 @@ def worker(
 def main() -> NoReturn:
     """`python -m service`."""
     run(app)
+
+
+def _machines(engine: str, address: str | None) -> tuple[Opener | None, Work | None]:
+    """Who opens the index and how much is searched at once: this process by default, or the workers of a cluster."""
+    from indexer.engine import open_engine
+
+    machines = open_engine(engine, address=address)
+    if engine == "local":
+        return None, None
+    from indexer.engines.bulk import open_bulk_index
+    from service.candidates import Work
+
+    return lambda store, name: open_bulk_index(store, name, machines), Work(utterances=BULK_QUERIES)
 
 
 def _announce(line: str) -> None:

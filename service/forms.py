@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -9,13 +11,15 @@ from pydantic.json_schema import JsonSchemaValue
 
 from contract.artifact import Artifact
 from contract.errors import BadInput
-from contract.manifest import Count, FileEntry, Json, Manifest
-from contract.store import check_name
-from service.neighbours import Searching
+from contract.manifest import Count, FileEntry, Json, Kind, Manifest
+from contract.rows import BadRow
+from contract.store import Store, check_name, split_version
+from service.neighbours import MAX_K, Searching
+from service.reader import TaskFacts
 from service.request import TransferSetRequest
-from service.tasks import Reading, split_rows
 
 NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"  # as contract.store has it
+VERSIONED_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[1-9][0-9]{0,8})?$"
 
 
 def _says_something(text: str) -> str:
@@ -38,9 +42,18 @@ def _is_name(name: str) -> str:
         raise ValueError(error.message) from None
 
 
+def _is_versioned(name: str) -> str:
+    _is_name(split_version(name)[0])
+    return name
+
+
 Unicode = Annotated[str, AfterValidator(_is_unicode)]
 Text = Annotated[Unicode, AfterValidator(_says_something)]
 Name = Annotated[str, AfterValidator(_is_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]
+# web, its newest version, or web@2, that one
+IndexName = Annotated[
+    str, AfterValidator(_is_versioned), WithJsonSchema({"type": "string", "pattern": VERSIONED_PATTERN})
+]
 
 
 class Utterance(BaseModel):
@@ -64,12 +77,9 @@ def _or_text(schema: JsonSchemaValue) -> None:
 class NeighboursRequest(BaseModel):
     """Utterances, and the index whose nearest passages are wanted for each."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"example": {"index": "web", "utterances": ["play some jazz", "wake me at seven"], "k": 5}},
-    )
+    model_config = ConfigDict(extra="forbid")
 
-    index: Name = Field(description="name of an index, one of GET /v1/indexes")
+    index: IndexName = Field(description="an index of GET /v1/indexes: web, its newest version, or web@2, that one")
     utterances: list[Annotated[Utterance, BeforeValidator(_as_utterance)]] = Field(
         min_length=1, description="texts, or objects with an id and a text", json_schema_extra=_or_text
     )
@@ -110,26 +120,32 @@ class Neighbours(BaseModel):
     utterances: list[UtteranceWithNeighbours]
 
 
+class Example(BaseModel):
+    """One row of a transfer set: an utterance with its neighbours."""
+
+    utterance_id: str
+    text: str
+    text_pair: str | None
+    label: str | None
+    intent: str | None
+    domain: str | None
+    tokens: list[str | None] | None
+    slots: list[str | None] | None
+    lang: str | None
+    include_utterance: bool = Field(description="whether the utterance's own text is part of the set")
+    neighbours: list[Neighbour]
+
+
 class TransferSetOrder(TransferSetRequest):
     """A transfer set to build: what `transferset build` takes, with the name of a task in place of a path."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        json_schema_extra={
-            "example": {
-                "name": "clinc",
-                "index": "web",
-                "task": "clinc150",
-                "retriever": "lexical",
-                "k": 20,
-                "shots": 10,
-            }
-        },
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Name = Field(description="the name of the transfer set")
-    index: Name | None = Field(default=None, description="name of an index; augmented and none need none")
+    index: IndexName | None = Field(
+        default=None, description="an index, as web or web@2; augmented and none need none; the job keeps its version"
+    )
+    k: int = Field(default=20, ge=1, le=MAX_K, strict=True, description="neighbours searched for each utterance")
     size_of: Name | None = Field(default=None, description="a transfer set: as many generic texts as it has")
     task: Name = Field(description="name of a task, one of GET /v1/tasks")  # type: ignore[assignment]  # not a path here
     restart: bool = Field(False, description="discard a half-built transfer set of that name")
@@ -154,6 +170,8 @@ class ArtifactInfo(BaseModel):
     """An artifact by its manifest: every setting that made it, what it was made from, and what was measured of it."""
 
     name: str
+    version: int = 1
+    versions: list[int] = Field(default=[1], description="the finished versions; a plain name is the newest")
     id: str | None = Field(description="the content id; null when the artifact is broken")
     kind: str
     params: dict[str, Json] = {}
@@ -177,8 +195,18 @@ class TaskInfo(BaseModel):
     id: str
     rows: int
     splits: dict[str, int]
+    targets: list[str] = Field(description="the columns to predict that have values")
     columns: dict[str, str] = Field(description="our column names -> the file's, where they differ")
     bad_rows: int = Field(default=0, description="rows that cannot be used; a transfer set needs skip_bad_rows then")
+
+
+class BadRowInfo(BaseModel):
+    """A row that cannot be used: where it stands (from 1), and what is wrong with it."""
+
+    file: str
+    row: int
+    column: str
+    reason: str
 
 
 class TaskName(BaseModel):
@@ -190,9 +218,13 @@ class Health(BaseModel):
     status: str
 
 
-def artifact_info(name: str, manifest: Manifest) -> ArtifactInfo:
+def artifact_info(store: Store, kind: Kind, name: str, manifest: Manifest) -> ArtifactInfo:
+    plain, version = split_version(name)
+    versions = store.versions(kind, plain)
     return ArtifactInfo(
         name=name,
+        version=version or max(versions, default=1),
+        versions=versions,
         id=manifest.id,
         kind=manifest.kind,
         params=dict(manifest.params),
@@ -211,16 +243,20 @@ def shard_infos(name: str, artifact: Artifact) -> list[ShardInfo]:
     ]
 
 
-def task_info(name: str, found: Reading) -> TaskInfo:
-    task = found.task
+def task_info(name: str, found: TaskFacts, columns: Mapping[str, str]) -> TaskInfo:
     return TaskInfo(
         name=name,
-        id=task.id,
-        rows=task.table.num_rows,
-        splits=split_rows(task),
-        columns=dict(found.columns),
+        id=found.id,
+        rows=found.rows,
+        splits=dict(found.splits),
+        targets=list(found.targets),
+        columns=dict(columns),
         bad_rows=found.bad_rows,
     )
+
+
+def bad_row_infos(rows: Sequence[BadRow]) -> list[BadRowInfo]:
+    return [BadRowInfo(**asdict(row)) for row in rows]
 
 
 def _count_info(count: Count) -> CountInfo:

@@ -10,86 +10,24 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
-from dbos import (
-    DBOS,
-    DBOSClient,
-    DBOSPortableJSONSerializer,
-    PortableWorkflowError,
-    Serializer,
-    WorkflowStatus,
-)
+from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, Serializer, WorkflowStatus
 from dbos import error as dbos_error
-from pydantic import BaseModel, ConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from contract.errors import Busy, NotFound
 from contract.manifest import Json, canonical_json
-from service.problems import Problem, Refused, problem_of
+from service.job import ALIVE, Job, JobKind, Origin, job_of, origin_of
+from service.problems import Refused
 
 APPLICATION = "transferset"
 # The form of payloads and of the workflow. It changes only with them, so that an upgrade goes on with queued jobs.
 APPLICATION_VERSION = "1"
 QUEUE = "build"
-
-JobKind = Literal["transfer-set"]
-State = Literal["queued", "running", "finished", "failed", "cancelled"]
-_STATES: dict[str, State] = {
-    "ENQUEUED": "queued",
-    "DELAYED": "queued",
-    "PENDING": "running",
-    "SUCCESS": "finished",
-    "ERROR": "failed",
-    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "failed",
-    "CANCELLED": "cancelled",
-}
-
-
-class Counts(BaseModel):
-    """How far a job is: `done` of `total` in its present stage; both are unknown before it says so."""
-
-    done: int | None = None
-    total: int | None = None
-
-
-class Job(BaseModel):
-    """Something the service is building. Times are Unix seconds, one for each state it has been in."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        json_schema_extra={
-            "example": {
-                "id": "job-6f1c9a5f0d2e4b7c8a9b0c1d2e3f4a5b",
-                "kind": "transfer-set",
-                "name": "clinc",
-                "state": "running",
-                "stage": "transfer set",
-                "counts": {"done": 4096, "total": 15000},
-                "queued_at": 1760000000,
-                "started_at": 1760000001,
-                "request": {"index": "web", "task": "clinc150", "retriever": "lexical", "k": 20},
-            }
-        },
-    )
-
-    id: str
-    kind: JobKind
-    name: str
-    state: State
-    stage: str | None = None
-    counts: Counts = Counts()
-    queued_at: int
-    started_at: int | None = None
-    finished_at: int | None = None
-    failed_at: int | None = None
-    cancelled_at: int | None = None
-    request: dict[str, Json]
-    result: dict[str, Json] | None = None
-    error: Problem | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +44,14 @@ class Place:
     def until(self) -> str:
         # Half a millisecond more: DBOS cuts off what the way over floats may have made a little less.
         return datetime.fromtimestamp((self.time + 0.5) / 1000, UTC).isoformat()
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a worker must know of a job it begins, or goes on with."""
+
+    origin: Origin
+    has_discarded: bool
 
 
 class Jobs:
@@ -144,16 +90,27 @@ class Jobs:
         """Raise when the database does not answer."""
         self._client.check_connection()
 
+    def submitted(self, kind: JobKind, name: str, request: Mapping[str, Json], key: str) -> Job | None:
+        """The job that was submitted with this idempotency key; Refused when that was another request."""
+        earlier = self._find(_id_of(key))
+        return _same(earlier, kind, name, request) if earlier else None
+
     def submit(
-        self, kind: JobKind, name: str, request: Mapping[str, Json], *, key: str | None = None
+        self,
+        kind: JobKind,
+        name: str,
+        request: Mapping[str, Json],
+        *,
+        key: str | None = None,
+        origin: Origin | None = None,
     ) -> tuple[Job, bool]:
         """Enqueue a job, or find the one that was submitted with the same idempotency key -> (job, whether it is new).
 
         Raises Refused when the key came with another request before, Busy when another job is building that name.
         """
-        job_id = f"job-{hashlib.sha256(key.encode()).hexdigest()[:32] if key is not None else uuid.uuid4().hex}"
-        if key is not None and (earlier := self._find(job_id)):
-            return _same(earlier, kind, name, request), False
+        job_id = _id_of(key) if key is not None else f"job-{uuid.uuid4().hex}"
+        if key is not None and (earlier := self.submitted(kind, name, request, key)):
+            return earlier, False
         try:
             self._client.enqueue(
                 {
@@ -163,7 +120,7 @@ class Jobs:
                     "queue_name": QUEUE,
                     "app_version": APPLICATION_VERSION,
                     "deduplication_id": f"{kind}/{name}",
-                    "attributes": {"kind": kind, "name": name},
+                    "attributes": {"kind": kind, "name": name, "origin": asdict(origin or Origin())},
                 },
                 name,
                 dict(request),
@@ -197,12 +154,12 @@ class Jobs:
         )
         fresh = [s for s in found if not (after and s.created_at == after.time and _short(s) in shown)]
         page = sorted(fresh, key=lambda s: (-(s.created_at or 0), s.workflow_id))[:limit]
-        return [_job(status) for status in page], _after(page, after) if len(fresh) > limit else None
+        return [job_of(status) for status in page], _after(page, after) if len(fresh) > limit else None
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job that is queued or running; its worker stops within one shard. Refused when it has ended."""
         job = self.get(job_id)
-        if job.state in ("queued", "running"):
+        if not job.has_ended:
             self._client.cancel_workflow(job_id)
             job = self.get(job_id)
         if job.state != "cancelled":
@@ -211,17 +168,29 @@ class Jobs:
             )
         return job
 
-    def begin(self, job_id: str) -> bool:
-        """Note when a job is first worked at -> whether it is now: one that goes on after a crash keeps its time."""
+    def begin(self, job_id: str) -> Begun:
+        """Note when a job is first worked at: one that goes on after a crash keeps its time."""
         status = self._client.list_workflows(workflow_ids=[job_id], load_input=False, load_output=False)
-        is_first = bool(status) and "started_at" not in (status[0].attributes or {})
-        if is_first:
+        attributes = (status[0].attributes if status else None) or {}
+        if "started_at" not in attributes:
             self.report(job_id, started_at=int(time.time()))
-        return is_first
+        return Begun(origin_of(attributes), has_discarded=bool(attributes.get("discarded")))
+
+    def discarded(self, job_id: str) -> None:
+        """Note that the half-built artifact which the job was to discard is gone: what is there now is its own."""
+        self.report(job_id, discarded=True)
 
     def report(self, job_id: str, **attributes: Json) -> None:
         """Note how far a job is, where everyone who asks for it can see it."""
         self._client.update_workflow_attributes(job_id, attributes, merge=True)
+
+    def alive(self) -> tuple[dict[str, int], float]:
+        """How many jobs are queued and running, and for how many seconds the oldest of the queued ones is."""
+        found = self._client.list_workflows(status=list(ALIVE), load_input=False, load_output=False)
+        running = sum(status.status == "PENDING" for status in found)
+        queued = [status.created_at or 0 for status in found if status.status != "PENDING"]
+        oldest = time.time() - min(queued) / 1000 if queued else 0.0
+        return {"queued": len(queued), "running": running}, max(0.0, oldest)
 
     def is_cancelled(self, job_id: str) -> bool:
         status = self._client.list_workflows(workflow_ids=[job_id], load_input=False, load_output=False)
@@ -239,7 +208,11 @@ class Jobs:
 
     def _find(self, job_id: str) -> Job | None:
         found = self._client.list_workflows(workflow_ids=[job_id])
-        return _job(found[0]) if found else None
+        return job_of(found[0]) if found else None
+
+
+def _id_of(key: str) -> str:
+    return f"job-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
 def json_serializer() -> Serializer:
@@ -297,47 +270,3 @@ def _after(page: Sequence[WorkflowStatus], before: Place | None) -> Place:
 
 def _short(status: WorkflowStatus) -> str:
     return status.workflow_id[-8:]
-
-
-def _job(status: WorkflowStatus) -> Job:
-    attributes = status.attributes or {}
-    state = _STATES[status.status]
-    name, request = _arguments(status)
-    ended = _seconds(status.completed_at or status.updated_at)
-    return Job(
-        id=status.workflow_id,
-        kind="transfer-set",
-        name=name,
-        state=state,
-        stage=attributes.get("stage"),
-        counts=Counts(done=attributes.get("done"), total=attributes.get("total")),
-        queued_at=_seconds(status.created_at) or 0,
-        # Kept by the worker as well: DBOS forgets it when a job is cancelled or handed on.
-        started_at=attributes.get("started_at") or _seconds(status.dequeued_at),
-        finished_at=ended if state == "finished" else None,
-        failed_at=ended if state == "failed" else None,
-        cancelled_at=ended if state == "cancelled" else None,
-        request=request,
-        result=status.output if isinstance(status.output, dict) else None,
-        error=_error(status) if state == "failed" else None,
-    )
-
-
-def _arguments(status: WorkflowStatus) -> tuple[str, dict[str, Json]]:
-    """The name and the request a job was submitted with; of a row that cannot be read, nothing."""
-    match status.input:
-        case {"args": (str(name), dict(request))}:
-            return name, request
-    return str((status.attributes or {}).get("name", "")), {}
-
-
-def _error(status: WorkflowStatus) -> Problem:
-    code, message = 500, "The job failed inside; the worker's log has the place."
-    match status.error:
-        case PortableWorkflowError(message=str(said), code=int(status_code)) if 400 <= status_code < 600:
-            code, message = status_code, said
-    return problem_of(code, message, instance=f"/v1/jobs/{status.workflow_id}")
-
-
-def _seconds(milliseconds: int | None) -> int | None:
-    return None if milliseconds is None else milliseconds // 1000

@@ -96,10 +96,15 @@ def find_neighbours(
     """
     check_k(k)
     retriever = choose_retriever(index, retriever)
-    if not k or not utterances:
+    if not utterances:
         return pa.array([[] for _ in utterances], NEIGHBOURS)
-    hits = flatten(index.search(utterances, min(k, index.rows), retriever, seed=seed))
-    return neighbour_lists(hits, index.passages(numbers(hits, "row")), retriever, len(utterances))
+    return neighbours_of(index, index.search(utterances, min(k, index.rows), retriever, seed=seed), retriever)
+
+
+def neighbours_of(index: SearchIndex, hits: Hits, retriever: Searching) -> pa.ListArray:
+    """What a search found as one list of NEIGHBOUR records an utterance."""
+    flat = flatten(hits)
+    return neighbour_lists(flat, index.passages(numbers(flat, "row")), retriever, len(hits.rows))
 
 
 def query_of(text: str, text_pair: str | None) -> str:
@@ -131,8 +136,8 @@ def choose_retriever(index: SearchIndex, wanted: Searching | None) -> Searching:
 
 def check_k(k: int) -> int:
     """`k`, when it is a number of neighbours one may ask for."""
-    if not 0 <= k <= MAX_K:
-        raise BadInput(f"k is the number of neighbours an utterance: expected 0 to {MAX_K}, found {k}")
+    if not 1 <= k <= MAX_K:
+        raise BadInput(f"k is the number of neighbours an utterance: expected 1 to {MAX_K}, found {k}")
     return k
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-import time
+import math
 import traceback
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -18,15 +18,14 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contract.errors import TransfersetError
+from contract.manifest import Json
+from service.reader import Unreadable
 
 _TYPES = "urn:transferset:"
 _FIELDS = {"--skip-bad-rows": "skip_bad_rows", "--restart": "restart", "--map ": "columns, as "}
-_PROBES = ("/livez", "/readyz")  # asked every few seconds: worth a line only when something is wrong
 MEDIA_TYPE = "application/problem+json"
 log = logging.getLogger("transferset.http")
 
@@ -39,7 +38,7 @@ class Fault(BaseModel):
 
 
 class Problem(BaseModel):
-    """A problem document. `field` and `limit` say which part of the request, and which limit, where one did it."""
+    """A problem document. `field` and `row` say where in the request, `limit` and `found` what was beyond what."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -59,26 +58,51 @@ class Problem(BaseModel):
     detail: str
     instance: str | None = None
     field: str | None = None
-    limit: int | None = None
+    row: int | None = None
+    limit: float | None = None
+    found: Json = None
     errors: list[Fault] | None = None
 
 
 class Refused(TransfersetError):
-    """A request beyond a limit, or one this server will not take; `field` and `limit` go into the document."""
+    """A request beyond a limit, or one this server will not take; what it says besides goes into the document."""
 
-    def __init__(self, message: str, *, status: int = 422, field: str | None = None, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 422,
+        kind: str | None = None,
+        field: str | None = None,
+        row: int | None = None,
+        limit: float | None = None,
+        found: Json = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.kind = kind
         self.field = field
+        self.row = row
         self.limit = limit
+        self.found = found
+        self.retry_after = retry_after  # seconds
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {} if self.retry_after is None else {"Retry-After": str(max(1, math.ceil(self.retry_after)))}
 
 
 class TooLarge(HTTPException):
     """A body beyond its limit. An HTTPException, since FastAPI turns any other error while it reads a body into 400."""
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(413, f"The body is larger than the {limit:,} bytes this server takes; send less at a time")
+    def __init__(self, limit: int, found: int) -> None:
+        super().__init__(
+            413,
+            f"The body is too large: expected at most {limit:,} bytes, found {found:,} or more; send less at a time",
+        )
         self.limit = limit
+        self.found = found
 
 
 def problem_of(
@@ -88,7 +112,9 @@ def problem_of(
     kind: str | None = None,
     instance: str | None = None,
     field: str | None = None,
-    limit: int | None = None,
+    row: int | None = None,
+    limit: float | None = None,
+    found: Json = None,
     errors: list[Fault] | None = None,
 ) -> Problem:
     """A problem whose type says the same as its status, or `kind`, where that is more exact."""
@@ -101,9 +127,28 @@ def problem_of(
         detail=detail,
         instance=instance,
         field=field,
+        row=row,
         limit=limit,
+        found=found,
         errors=errors,
     )
+
+
+def problem_of_error(error: TransfersetError, artifacts: Path, instance: str | None = None) -> Problem:
+    """What an error of ours is over HTTP. Paths are given from the artifacts folder on."""
+    detail = within(error.message, artifacts)
+    if isinstance(error, Refused | Unreadable):
+        return problem_of(
+            error.status,
+            detail,
+            kind=getattr(error, "kind", None),
+            instance=instance,
+            field=error.field,
+            row=error.row,
+            limit=error.limit,
+            found=error.found,
+        )
+    return problem_of(error.status, detail, kind=kind_of(error), instance=instance)
 
 
 def answer_with_problems(app: FastAPI, artifacts: Path) -> None:
@@ -111,11 +156,8 @@ def answer_with_problems(app: FastAPI, artifacts: Path) -> None:
 
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, TransfersetError)
-        detail, instance = within(error.message, artifacts), request.url.path
-        if isinstance(error, Refused):
-            field, limit = error.field, error.limit
-            return answer(problem_of(error.status, detail, instance=instance, field=field, limit=limit))
-        return answer(problem_of(error.status, detail, kind=_kind(error), instance=instance))
+        headers = error.headers if isinstance(error, Refused) else None
+        return answer(problem_of_error(error, artifacts, request.url.path), headers)
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -123,9 +165,10 @@ def answer_with_problems(app: FastAPI, artifacts: Path) -> None:
 
     async def plain(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        limit = error.limit if isinstance(error, TooLarge) else None
-        detail = _SENTENCES.get(error.status_code, str(error.detail))
-        return answer(problem_of(error.status_code, detail, instance=request.url.path, limit=limit), error.headers)
+        if isinstance(error, TooLarge):
+            return answer(problem_of_size(error, request.url.path))
+        detail = SENTENCES.get(error.status_code, str(error.detail))
+        return answer(problem_of(error.status_code, detail, instance=request.url.path), error.headers)
 
     async def database(request: Request, error: Exception) -> Response:
         log.error("the jobs' database does not answer: %s", place_of(error))
@@ -136,6 +179,10 @@ def answer_with_problems(app: FastAPI, artifacts: Path) -> None:
     app.add_exception_handler(TransfersetError, ours)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, plain)
+
+
+def problem_of_size(error: TooLarge, instance: str) -> Problem:
+    return problem_of(413, error.detail, instance=instance, field="body", limit=error.limit, found=error.found)
 
 
 def answer(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
@@ -160,73 +207,8 @@ def place_of(error: BaseException) -> str:
     return type(error).__name__ + where
 
 
-class ProblemGuard:
-    """The outermost layer: bounds bodies, answers what nobody foresaw as 500, logs one line a request."""
-
-    def __init__(self, app: ASGIApp, max_body_bytes: int, max_upload_bytes: int) -> None:
-        self.app = app
-        self.max_body_bytes = max_body_bytes
-        self.max_upload_bytes = max_upload_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        began = time.perf_counter()
-        reply = _Reply(scope, send)
-        limit = self.max_upload_bytes if scope["path"] == "/v1/tasks" else self.max_body_bytes
-        try:
-            if _announced_bytes(scope) > limit:
-                raise TooLarge(limit)
-            await self.app(scope, _bounded(receive, limit), reply.send)
-        except TooLarge as error:
-            await reply.problem(problem_of(413, error.detail, instance=scope["path"], limit=limit))
-        except Exception as error:
-            log.error("%s failed inside: %s", _route(scope), place_of(error))
-            detail = "The server failed inside; its log has the place. The same request may work again later."
-            await reply.problem(problem_of(500, detail, instance=scope["path"]))
-        finally:
-            spent = (time.perf_counter() - began) * 1000
-            level = logging.DEBUG if scope["path"] in _PROBES and reply.status == 200 else logging.INFO
-            log.log(level, "%s %s %s %.0f ms", scope["method"], _route(scope), reply.status, spent)
-
-
-class _Reply:
-    """What goes back: counts as begun once its head is sent; a plain-text error is turned into a problem document."""
-
-    def __init__(self, scope: Scope, send: Send) -> None:
-        self._scope = scope
-        self._send = send
-        self.status = 0
-        self._replaced = False
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            headers = Headers(raw=message["headers"])
-            if self.status >= 400 and not headers.get("content-type", "").startswith("application/"):
-                self._replaced = True
-                kept = {k: v for k, v in headers.items() if k not in ("content-type", "content-length")}
-                await self._problem(problem_of(self.status, _SENTENCES.get(self.status, "")), kept)
-                return
-        if not self._replaced:
-            await self._send(message)
-
-    async def problem(self, problem: Problem) -> None:
-        """Answer with `problem`, unless an answer has begun: then the connection is all that can be broken."""
-        if self.status:
-            raise ConnectionError("the answer broke off")
-        self.status = problem.status
-        # The rest of a refused body is not read: the connection cannot be used again.
-        await self._problem(problem, {"connection": "close"} if problem.status == 413 else {})
-
-    async def _problem(self, problem: Problem, headers: Mapping[str, str]) -> None:
-        problem.instance = self._scope["path"]
-        await answer(problem, headers)(self._scope, _nothing, self._send)
-
-
 # Our sentences for what Starlette says in a word.
-_SENTENCES = {
+SENTENCES = {
     400: "The request could not be read: its headers or its body are not what HTTP, or the content type, has them be.",
     404: "There is nothing at this address; /docs lists what there is.",
     405: "This address does not take that method; Allow has those it takes.",
@@ -239,12 +221,55 @@ def _problem_of_invalid(errors: Sequence[Any], instance: str) -> Problem:
         return problem_of(400, "The body is not JSON; expected one JSON object", kind="invalid-json", instance=instance)
     faults = [Fault(field=_field(error["loc"]), detail=_message(error)) for error in errors[:20]]
     detail = "; ".join(f"{fault.field}: {fault.detail}" for fault in faults[:3])
-    return problem_of(422, detail, kind="invalid-request", instance=instance, field=faults[0].field, errors=faults)
+    first = errors[0]
+    return problem_of(
+        422,
+        detail,
+        kind="invalid-request",
+        instance=instance,
+        field=faults[0].field,
+        row=next((part for part in first["loc"] if isinstance(part, int)), None),
+        limit=_limit(first),
+        found=_found(first),
+        errors=faults,
+    )
 
 
 def _message(error: Mapping[str, Any]) -> str:
-    """pydantic's sentence, which quotes no input; of our own validators the sentence alone."""
-    return str(error["msg"]).removeprefix("Value error, ")[:300]
+    """pydantic's sentence and what was found, which is described where it could be a user's text."""
+    said = str(error["msg"]).removeprefix("Value error, ")[:300]
+    found = _found(error)
+    return said if found is None or "found" in said else f"{said}, found {found}"
+
+
+def _found(error: Mapping[str, Any]) -> Json:
+    """What stood in a field: a number as it is, anything else by its kind and size."""
+    if error["type"] == "missing":
+        return "nothing"
+    match error.get("input"):
+        case None:
+            return "null"
+        case bool(value):
+            return value
+        case int(value) | float(value) if abs(value) < 1e15:
+            return value
+        case int() | float():
+            return "a number beyond all bounds"
+        case str(text):
+            return f"a text of {len(text):,} characters"
+        case list(items):
+            return f"a list of {len(items):,}"
+        case dict():
+            return "an object"
+    return "something else"
+
+
+def _limit(error: Mapping[str, Any]) -> float | None:
+    """The limit of a field whose number, length or size is beyond one."""
+    given: Mapping[str, Any] = error.get("ctx", {})
+    names = ("le", "lt", "ge", "gt", "max_length", "min_length")
+    limit = next((given[name] for name in names if name in given), None)
+    return limit if isinstance(limit, int | float) else None
 
 
 def _field(location: Sequence[str | int]) -> str:
@@ -252,34 +277,6 @@ def _field(location: Sequence[str | int]) -> str:
     return ".".join(str(part)[:60] for part in location[1:]) or str(location[0])
 
 
-def _kind(error: TransfersetError) -> str:
+def kind_of(error: TransfersetError) -> str:
     name = type(error).__name__
     return "".join(f"-{c.lower()}" if c.isupper() else c for c in name).lstrip("-")
-
-
-def _route(scope: Scope) -> str:
-    """The route's template, never the path itself, which holds names of a client's choice."""
-    return getattr(scope.get("route"), "path", "no route")
-
-
-def _announced_bytes(scope: Scope) -> int:
-    announced = Headers(scope=scope).get("content-length", "")
-    return int(announced[:20]) if announced.isdecimal() else 0  # 20 digits are beyond any limit already
-
-
-def _bounded(receive: Receive, limit: int) -> Receive:
-    read = 0
-
-    async def bounded() -> Message:
-        nonlocal read
-        message = await receive()
-        read += len(message.get("body", b""))
-        if read > limit:
-            raise TooLarge(limit)
-        return message
-
-    return bounded
-
-
-async def _nothing() -> Message:
-    return {"type": "http.disconnect"}

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import uvicorn
 
@@ -19,10 +19,15 @@ from contract.progress import Progress
 from contract.store import Store
 from service.api import create_app
 from service.jobs import QUEUE, Jobs
+from service.keys import KeyRing
+from service.logs import log_to_stderr
+from service.metrics import serve_metrics
 from service.neighbours import SearchIndex
-from service.request import TransferSetRequest, read_request
+from service.orders import resolve
+from service.reader import Readers
 from service.settings import Settings
 from service.tasks import TaskFolder
+from service.tracing import stop_tracing, trace_to
 from service.transfer_set import build_transfer_set
 from service.worker import Worker
 
@@ -31,7 +36,9 @@ Announce = Callable[[str], None]
 
 def serve(settings: Settings, announce: Announce) -> None:
     """Serve HTTP, and work at jobs in this process when there are `workers`, until SIGTERM or Ctrl-C."""
-    _log_to_stderr()
+    log_to_stderr(settings.log_format)
+    _refuse_to_be_open(settings)
+    trace_to(settings.otlp_endpoint, "transferset-api")
     listener = _listen(settings.host, settings.port)
     _check_database(settings)
     app = create_app(settings, opener=open_index, builder=build_job)
@@ -43,6 +50,7 @@ def serve(settings: Settings, announce: Announce) -> None:
     signal.signal(signal.SIGTERM, lambda *_: None)
     server = _Announcing(config, lambda: announce(line))
     server.run(sockets=[listener])
+    stop_tracing()
     if not server.started:
         raise BadInput("The server did not start; its log says why")
     _leave()
@@ -53,30 +61,27 @@ def work(settings: Settings, queues: list[str], announce: Announce) -> None:
     unknown = sorted({*queues} - {QUEUE})
     if unknown or not queues:
         raise BadInput(f"--queues: expected {QUEUE}, found {', '.join(unknown) or 'none'}")
-    _log_to_stderr()
+    log_to_stderr(settings.log_format)
+    trace_to(settings.otlp_endpoint, "transferset-worker")
     told_to_stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told_to_stop.set())
     _check_database(settings)
     worker = Worker(settings, build_job)
     worker.start()
+    if settings.metrics_port is not None:
+        serve_metrics(settings.host, settings.metrics_port)
     announce(f"Transferset worker takes jobs from {QUEUE}, artifacts in {settings.artifacts.absolute()}")
     told_to_stop.wait()
     worker.stop()
+    stop_tracing()
     _leave()
 
 
 def build_job(settings: Settings, name: str, request: dict[str, Json], progress: Progress, restart: bool) -> Artifact:
     """Build what a job asks for. Its task is a name in the tasks folder."""
-    return build_transfer_set(settings.store, name, resolve(settings, request), progress=progress, restart=restart)
-
-
-def resolve(settings: Settings, request: Mapping[str, Json]) -> TransferSetRequest:
-    """What HTTP was asked for, as the library takes it: the task's path and columns in place of its name."""
-    tasks, task = TaskFolder(settings.tasks_folder), str(request["task"])
-    asked = {key: value for key, value in request.items() if key != "restart"}
-    columns = {**tasks.columns(task), **request.get("columns", {})}
-    return read_request({**asked, "task": tasks.path(task), "columns": columns})
+    asked = resolve(TaskFolder(settings.tasks_folder, Readers(settings.reading)), request)
+    return build_transfer_set(settings.store, name, asked, progress=progress, restart=restart)
 
 
 def open_index(store: Store, name: str) -> SearchIndex:
@@ -134,11 +139,13 @@ def _working(settings: Settings) -> str:
             return f"{workers} jobs at a time"
 
 
-def _log_to_stderr() -> None:
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
-    )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+def _refuse_to_be_open(settings: Settings) -> None:
+    """Beyond this machine nobody is let in without a key, unless that was said aloud."""
+    if not (settings.is_local or settings.allow_open or KeyRing(settings.keys_file).is_asked_for):
+        raise BadInput(
+            f"{settings.host} is beyond this machine, and there are no API keys: expected some, made with "
+            "`transferset keys create NAME`, or --allow-open where something in front decides who comes in"
+        )
 
 
 def _leave() -> None:

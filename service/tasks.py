@@ -5,38 +5,35 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 import uuid
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
-import pyarrow.compute as pc
-
 from contract.errors import BadInput, NameTaken, NotFound, TransfersetError
 from contract.manifest import canonical_json, write_whole
-from contract.rows import BadRow, format_of, refuse_bad_rows
+from contract.rows import BadRow, format_of
 from contract.store import check_name
-from contract.task import Task, read_task
+from service.metrics import CACHE
+from service.reader import Readers, TaskFacts
 
 COLUMNS = "columns.json"  # beside an uploaded file: how its columns are called
+ERRORS = "errors.json"  # beside an uploaded file: which of its rows cannot be used; .jsonl would be part of the task
+REMEMBERED = 256  # readings
 
 
-@dataclass(frozen=True)
-class Reading:
-    """A task as it was read: with which columns, and how many of its rows could not be used."""
-
-    task: Task
-    columns: Mapping[str, str]
-    bad_rows: int
-
-
-@dataclass(frozen=True)
 class TaskFolder:
     """`root/NAME` (a folder with one file a split, or one file) and `root/NAME.jsonl` alike are the task NAME."""
 
-    root: Path
+    def __init__(self, root: Path, readers: Readers) -> None:
+        self.root = root
+        self._readers = readers
+        self._lock = threading.Lock()
+        self._known: OrderedDict[tuple[object, ...], TaskFacts] = OrderedDict()
 
     def path(self, name: str) -> Path:
         """Where a task lies; NotFound when there is none, BadInput when the name could mean anything but one here."""
@@ -61,13 +58,30 @@ class TaskFolder:
         found = (path for path in self.root.iterdir() if path.is_dir() or format_of(path))
         return sorted({_name_of(path) for path in found if not path.name.startswith(".")})
 
-    def read(self, name: str) -> Reading:
-        """The whole task, its bad rows counted."""
-        return _read(self.path(name), self.columns(name), skip_bad_rows=True)
+    def read(self, name: str, columns: Mapping[str, str] | None = None, *, skip_bad_rows: bool = True) -> TaskFacts:
+        """What is in a task, read whole once and again when a file of it was touched; `columns` go before its own."""
+        path, called = self.path(name), {**self.columns(name), **(columns or {})}
+        key = (path, _stamps(path), tuple(sorted(called.items())), skip_bad_rows)
+        with self._lock:
+            known = self._known.get(key)
+        CACHE.labels("tasks", "miss" if known is None else "hit").inc()
+        if known is None:
+            known = self._readers.read(path, called, skip_bad_rows=skip_bad_rows)
+            with self._lock:
+                self._known[key] = known
+                while len(self._known) > REMEMBERED:
+                    self._known.popitem(last=False)
+        return known
+
+    def errors(self, name: str) -> list[BadRow]:
+        """The rows of an uploaded task that cannot be used: each with its place and what is wrong with it."""
+        self.path(name)  # says that there is none
+        kept = self.root / name / ERRORS
+        return [BadRow(**row) for row in json.loads(kept.read_bytes())] if kept.is_file() else []
 
     def add(
         self, name: str, filename: str, content: BinaryIO, columns: Mapping[str, str], *, skip_bad_rows: bool = False
-    ) -> tuple[Reading, bool]:
+    ) -> tuple[TaskFacts, bool]:
         """Keep an uploaded file as the task `name`, once it has been read as one -> (what was read, whether it is new).
 
         The same content again is the same task; NameTaken when the name has another. A refused file leaves nothing.
@@ -79,8 +93,10 @@ class TaskFolder:
                 shutil.copyfileobj(content, file, 1024 * 1024)
                 file.flush()
                 os.fsync(file.fileno())
-            found = _read(workshop / kept, columns, skip_bad_rows=skip_bad_rows)
+            found = self._readers.read(workshop / kept, columns, skip_bad_rows=skip_bad_rows)
             write_whole(workshop / COLUMNS, canonical_json(dict(columns)))
+            if found.bad:
+                write_whole(workshop / ERRORS, canonical_json([asdict(row) | {"file": kept} for row in found.bad]))
             return found, self._keep(name, workshop, found)
 
     @contextmanager
@@ -96,7 +112,7 @@ class TaskFolder:
         finally:
             shutil.rmtree(workshop, ignore_errors=True)
 
-    def _keep(self, name: str, workshop: Path, found: Reading) -> bool:
+    def _keep(self, name: str, workshop: Path, found: TaskFacts) -> bool:
         there = self.root / name
         try:
             if name not in self.names():  # a file of that name laid here by hand is a task as well
@@ -105,7 +121,7 @@ class TaskFolder:
         except OSError:
             if not there.exists():
                 raise
-        if self.read(name).task.id == found.task.id:
+        if self.read(name).id == found.id:
             return False
         raise NameTaken(f"There is a task {name} with other content; choose another name, or have it removed")
 
@@ -114,16 +130,11 @@ class TaskFolder:
         return f"; there are: {', '.join(names[:10])}" if names else ""
 
 
-def split_rows(task: Task) -> dict[str, int]:
-    """How many rows each split has, by name."""
-    counted = pc.value_counts(task.table["split"].combine_chunks())
-    return dict(sorted((entry["values"].as_py(), entry["counts"].as_py()) for entry in counted))
-
-
-def _read(path: Path, columns: Mapping[str, str], *, skip_bad_rows: bool) -> Reading:
-    bad: list[BadRow] = []
-    task = read_task(path, columns=columns, on_bad_row=bad.append if skip_bad_rows else refuse_bad_rows)
-    return Reading(task, columns, len(bad))
+def _stamps(path: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """What changes when a task's files do."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    found = ((file.name, file.stat()) for file in files)
+    return tuple((name, stat.st_mtime_ns, stat.st_ino, stat.st_size) for name, stat in found)
 
 
 def _name_of(path: Path) -> str:

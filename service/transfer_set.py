@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pyarrow as pa
 
-from contract.artifact import Artifact, open_artifact
+from contract.artifact import Artifact
 from contract.draft import Draft, Plan, drafting
 from contract.errors import BadInput
 from contract.manifest import Count, Json
@@ -24,15 +24,18 @@ from contract.store import Store
 from contract.task import Target, Task, few_shot, read_task
 from service.augmented import Augmented, vocabulary_of
 from service.candidates import Judgement, Retrieval, Retrieved, Work, find_hits, judge_hits, unjudged
-from service.examples import SHARD_TEXTS, facts_of, write_examples
+from service.examples import facts_of as facts_of_set
+from service.examples import write_examples
 from service.heldout import equal_examples, hold_out, texts_of
-from service.neighbours import HITS, MAX_K, SearchIndex, choose_retriever, queries_of
+from service.neighbours import HITS, MAX_K, SearchIndex, queries_of
+from service.plan import check_encoder, plan_transfer_set
+from service.plan import open_transfer_set as open_transfer_set
+from service.reader import facts_of
 from service.request import Retriever
 from service.request import TransferSetRequest as TransferSetRequest
 from service.request import read_request as read_request
 from service.selection import Candidates, Selection, SelectionPolicy, Utterances, count, select
 
-VERSION = 1
 K_FOR_SIZE = 4 * MAX_K  # how deep `size_of` draws before the set says by how much it is smaller
 ERRORS = "errors.jsonl"
 
@@ -72,14 +75,9 @@ def build_transfer_set(
                 retriever=plan.retriever,
                 progress=progress,
             )
-            facts = facts_of(draft, made.candidates, plan.measured, made.selection)
+            facts = facts_of_set(draft, made.candidates, plan.measured, made.selection)
             draft.finish(counts=_counts(plan, made), facts=facts | _size_facts(plan, made), attachments=attachments)
     return open_transfer_set(store, name)
-
-
-def open_transfer_set(store: Store, name: str) -> Artifact:
-    """A finished transfer set."""
-    return open_artifact(store.path("transfer-set", name), "transfer-set", version=VERSION)
 
 
 @dataclass(frozen=True)
@@ -127,38 +125,12 @@ class _Gathered:
 
 
 def _resolve(store: Store, task: Task, index: SearchIndex | None, request: TransferSetRequest) -> _Resolved:
-    target = task.target(request.target) if request.shots is not None or request.target is not None else None
-    others = {*task.splits} - {request.split}
-    heldout_splits = sorted(others if request.heldout_splits is None else {*request.heldout_splits})
-    heldout = [task.split(split) for split in heldout_splits]
-    utterances, left_out = _choose_utterances(task, request, target, heldout)
-    retriever = _choose_retriever(index, request)
-    policy, inputs = request.policy, {"task": task.id}
-    asks_index = retriever not in ("augmented", "none") or policy.heldout.cosine is not None
-    if index is not None and asks_index:
-        inputs["index"] = index.artifact.id
-    if request.size_of is not None:
-        other = open_transfer_set(store, request.size_of)
-        inputs["transfer-set"] = other.id
-        policy = _sized(policy, int(other.manifest.facts["neighbours"]))
-    params: dict[str, Json] = {
-        "task": task.name,
-        "split": request.split,
-        "target": target,
-        "shots": request.shots,
-        "seed": request.seed,
-        "skip_bad_rows": request.skip_bad_rows,
-        "heldout_splits": heldout_splits,
-        "retriever": retriever,
-        "k": 0 if retriever == "none" else request.k,
-        "include_utterance": request.include_utterance,
-        "policy": policy.model_dump(mode="json"),
-        "edited": request.edited if retriever == "augmented" else None,
-        "shard_texts": SHARD_TEXTS,
-    }
+    planned = plan_transfer_set(store, facts_of(task), index, request)
+    check_encoder(index, planned.policy)
+    heldout = [task.split(split) for split in planned.heldout_splits]
+    utterances, left_out = _choose_utterances(task, request, planned.target, heldout)
     texts = [text for rows in heldout for text in texts_of(rows)]
-    plan = Plan("transfer-set", VERSION, params, inputs)
-    return _Resolved(request, policy, retriever, index, utterances, left_out, texts, plan)
+    return _Resolved(request, planned.policy, planned.retriever, index, utterances, left_out, texts, planned.plan)
 
 
 def _choose_utterances(
@@ -181,19 +153,6 @@ def _choose_utterances(
             f"without a label nor held out, found {rows.num_rows} rows, {int(leaked.sum())} of them held out"
         )
     return kept, {"shots": rows.num_rows - chosen.num_rows, "heldout_exact": int(leaked.sum())}
-
-
-def _choose_retriever(index: SearchIndex | None, request: TransferSetRequest) -> Retriever:
-    if request.retriever == "augmented" or request.retriever == "none":
-        return request.retriever
-    assert index is not None, "the request's validation asks for an index"
-    return choose_retriever(index, request.retriever)
-
-
-def _sized(policy: SelectionPolicy, neighbours: int) -> SelectionPolicy:
-    """The policy with a set's number of generic texts as its budget, unless its own is smaller."""
-    own = neighbours if policy.budget_generic is None else policy.budget_generic
-    return policy.model_copy(update={"budget_generic": min(own, neighbours)})
 
 
 def _gather(draft: Draft, plan: _Resolved, work: Work, progress: Progress) -> _Gathered:
@@ -257,11 +216,6 @@ def _retrieval(plan: _Resolved, k: int) -> Retrieval | None:
 def _judgement(plan: _Resolved) -> Judgement:
     settings = plan.policy.heldout
     encoder = plan.index.encoder if plan.index is not None and settings.cosine is not None else None
-    if settings.cosine is not None and encoder is None:
-        raise BadInput(
-            "policy.heldout.cosine: expected an index with an encoder, found none; "
-            "name an index built with the dense retriever, or leave the cosine out"
-        )
     pairs = zip(plan.utterances["text"].to_pylist(), plan.utterances["text_pair"].to_pylist(), strict=True)
     texts = [(text, text_pair) if text_pair else (text,) for text, text_pair in pairs]
     # A variant is near its utterance by construction: of variants only equal ones go.

@@ -22,14 +22,18 @@ from contract.errors import Busy, TransfersetError
 from contract.manifest import Json
 from contract.progress import Progress
 from contract.store import Store
-from service.jobs import APPLICATION, APPLICATION_VERSION, QUEUE, Jobs, json_serializer
+from service import metrics
+from service.jobs import APPLICATION, APPLICATION_VERSION, QUEUE, Begun, Jobs, json_serializer
+from service.logs import request_id
 from service.problems import place_of, within
 from service.settings import Settings
+from service.tracing import span
 
 REPORT_EVERY_S = 0.3  # how often progress is written, and a cancellation looked for, at most
 RESCUE_EVERY_S = 2.0  # how often dead workers are looked for
 BUSY_FOR_S = 60.0  # how long a job waits for one cancelled or lost before it to let go of the directory
 SLOTS = 1000
+WAITING = "waiting"  # the stage of a job whose directory another process still holds
 
 # Builds the artifact of one job: (settings, name, request, progress, whether to discard a half-built one).
 Builder = Callable[[Settings, str, dict[str, Json], Progress, bool], Artifact]
@@ -102,24 +106,39 @@ class Worker:
         return build
 
     def _work(self, job_id: str, name: str, request: dict[str, Json]) -> dict[str, Json]:
-        # Only the first time: a job that goes on after a crash shall keep what it has built.
-        restart = self._jobs.begin(job_id) and bool(request.get("restart"))
+        began, state = time.monotonic(), "left"
+        begun = self._jobs.begin(job_id)
+        asked = request_id.set(begun.origin.request_id)
+        if begun.origin.index is not None:  # a version that arrived since neither breaks nor changes the job
+            request = request | {"index": begun.origin.index}
         try:
-            artifact = self._build_when_free(job_id, name, request, restart)
+            with span("job", begun.origin.trace, **{"transferset.job": job_id}):
+                artifact = self._build_when_free(job_id, name, request, begun)
+            state = "finished"
         except TransfersetError as error:
-            log.info("job %s: %s", job_id, type(error).__name__)
+            log.info("job %s: %s", job_id, type(error).__name__, extra={"job": job_id})
             error.message = within(error.message, self._settings.artifacts)
-            error.args = (error.message,)
+            error.args, state = (error.message,), "failed"
+            raise
+        except dbos_error.DBOSWorkflowCancelledError:
+            state = "cancelled"
             raise
         except Exception as error:
-            log.error("job %s failed inside: %s", job_id, place_of(error))
+            log.error("job %s failed inside: %s", job_id, place_of(error), extra={"job": job_id})
+            state = "failed"
             raise RuntimeError("failed inside") from None  # what DBOS keeps quotes no user's text
-        log.info("job %s finished: %s", job_id, artifact.id)
+        finally:
+            metrics.JOB_SECONDS.labels(state).observe(time.monotonic() - began)
+            request_id.reset(asked)
+        self._jobs.report(job_id, **_final_counts(artifact))
+        log.info("job %s finished: %s", job_id, artifact.id, extra={"job": job_id})
         return {"name": name, "id": artifact.id, "href": f"/v1/transfer-sets/{name}"}
 
-    def _build_when_free(self, job_id: str, name: str, request: dict[str, Json], restart: bool) -> Artifact:
+    def _build_when_free(self, job_id: str, name: str, request: dict[str, Json], begun: Begun) -> Artifact:
         """Build; while another process still holds the directory (a cancelled job at its last shard), wait for it."""
-        progress = self._progress(job_id)
+        # A job that goes on after a crash keeps what it has built, once it is known to have discarded what was there.
+        restart = bool(request.get("restart")) and not begun.has_discarded
+        progress = self._progress(job_id, discards=restart)
         until = time.monotonic() + BUSY_FOR_S
         while True:
             try:
@@ -127,22 +146,30 @@ class Worker:
             except Busy:
                 if time.monotonic() > until:
                     raise
-            progress("waiting", 0, None)
+            progress(WAITING, 0, None)
             self._stopping.wait(REPORT_EVERY_S)
 
-    def _progress(self, job_id: str) -> Progress:
-        """A listener that reports into the job, and ends the build when the job is cancelled or the worker stops."""
-        reported, stage_then = 0.0, ""
+    def _progress(self, job_id: str, *, discards: bool) -> Progress:
+        """A listener that reports into the job, and ends the build when the job is cancelled or the worker stops.
+
+        The first step that is done proves that what was to be discarded is gone. Killed before that is noted, the job
+        discards its own first step as well, and loses nothing else.
+        """
+        reported, stage_then, steps = 0.0, "", _Steps()
 
         def listen(stage: str, done: int, total: int | None) -> None:
-            nonlocal reported, stage_then
+            nonlocal reported, stage_then, discards
+            steps.count(stage, done)
+            if discards and stage != WAITING:
+                self._jobs.discarded(job_id)
+                discards = False
             if self._stopping.is_set():
                 raise Stopping
             if time.monotonic() - reported < REPORT_EVERY_S and stage == stage_then and done != total:
                 return
             reported, stage_then = time.monotonic(), stage
             if self._jobs.is_cancelled(job_id):
-                log.info("job %s cancelled", job_id)
+                log.info("job %s cancelled", job_id, extra={"job": job_id})
                 raise dbos_error.DBOSWorkflowCancelledError(job_id)
             self._jobs.report(job_id, stage=stage, done=done, total=total)
 
@@ -226,3 +253,23 @@ class _Running:
     def wait(self, seconds: float) -> bool:
         with self._changed:
             return self._changed.wait_for(lambda: self._count == 0, seconds)
+
+
+class _Steps:
+    """Times what a builder reports: each step of a stage, and the rows done in it."""
+
+    def __init__(self) -> None:
+        self._stage, self._done, self._then = "", 0, time.monotonic()
+
+    def count(self, stage: str, done: int) -> None:
+        now = time.monotonic()
+        metrics.STEP_SECONDS.labels(stage).observe(now - self._then)
+        before = self._done if stage == self._stage else 0
+        metrics.STEP_ROWS.labels(stage).inc(max(0, done - before))
+        self._stage, self._done, self._then = stage, done, now
+
+
+def _final_counts(artifact: Artifact) -> dict[str, int]:
+    """What a finished job says of its utterances: how many came, how many stayed."""
+    count = artifact.manifest.counts["utterances"]
+    return {"total": count.rows_in, "done": count.rows_out, "dropped": count.rows_in - count.rows_out}

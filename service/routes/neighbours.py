@@ -2,55 +2,61 @@
 
 from __future__ import annotations
 
-from anyio.to_thread import run_sync
-from fastapi import APIRouter, Response
-from pydantic_core import to_json
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Response
 
 from service.forms import Neighbours, NeighboursRequest
-from service.neighbours import choose_retriever, find_neighbours
-from service.problems import Refused
-from service.routes.context import Here, Service
+from service.orders import at_most
+from service.routes.context import EVERYWHERE, Here
+from service.searches import Ask
 from service.settings import Settings
 
-router = APIRouter(prefix="/v1", tags=["neighbours"])
+router = APIRouter(prefix="/v1", tags=["neighbours"], dependencies=EVERYWHERE)
+
+EXAMPLES = {
+    "texts": {
+        "summary": "Some texts",
+        "value": {"index": "web", "utterances": ["play some jazz", "wake me at seven"], "k": 5},
+    },
+    "ids": {
+        "summary": "Utterances with ids of their own, by the lexical retriever of version 1 of the index",
+        "value": {
+            "index": "web@1",
+            "utterances": [{"id": "train-17", "text": "play some jazz"}],
+            "k": 3,
+            "retriever": "lexical",
+        },
+    },
+    "random": {
+        "summary": "Passages drawn at random, the same for the same seed",
+        "value": {"index": "web", "utterances": ["play some jazz"], "k": 3, "retriever": "random", "seed": 7},
+    },
+}
 
 
 @router.post("/neighbours", response_model=Neighbours, summary="Find the neighbours of some utterances")
-async def find(here: Here, body: NeighboursRequest) -> Response:
-    """The same utterances in the same order, each with the passages of the index nearest to it, best first."""
+async def find(here: Here, body: Annotated[NeighboursRequest, Body(openapi_examples=EXAMPLES)]) -> Response:
+    """The same utterances in the same order, each with the passages of the index nearest to it, best first.
+
+    Requests that come while others are searched are searched together. When more wait than can be answered soon, the
+    answer is 429 with `Retry-After`.
+    """
     _check_limits(here.settings, body)
-    # Searches have threads of their own, so that a crowd of them leaves the other routes alone.
-    content = await run_sync(_search, here, body, limiter=here.searching)
-    return Response(content, media_type="application/json")
+    ask = Ask(
+        index=body.index,
+        ids=[str(n) if utterance.id is None else utterance.id for n, utterance in enumerate(body.utterances)],
+        texts=[utterance.text for utterance in body.utterances],
+        k=body.k,
+        retriever=body.retriever,
+        seed=body.seed,
+    )
+    return Response(await here.searches.find(ask), media_type="application/json")
 
 
 def _check_limits(settings: Settings, body: NeighboursRequest) -> None:
-    _at_most(settings.max_utterances, len(body.utterances), "utterances", "utterances in a request")
-    _at_most(settings.max_k, body.k, "k", "neighbours for an utterance")
-    for place, utterance in enumerate(body.utterances):
-        _at_most(settings.max_text_chars, len(utterance.text), f"utterances.{place}.text", "characters in an utterance")
-
-
-def _at_most(limit: int, found: int, field: str, what: str) -> None:
-    if found > limit:
-        raise Refused(f"{field}: expected at most {limit:,} {what}, found {found:,}", field=field, limit=limit)
-
-
-def _search(here: Service, body: NeighboursRequest) -> bytes:
-    """Search, and write the answer as JSON: both take long enough to keep them off the event loop."""
-    index = here.indexes.get(body.index)
-    retriever = choose_retriever(index, body.retriever)
-    found = find_neighbours(index, [utterance.text for utterance in body.utterances], body.k, retriever, seed=body.seed)
-    return to_json(
-        {
-            "index": index.name,
-            "index_id": index.artifact.id,
-            "retriever": retriever,
-            "k": body.k,
-            "utterances": [
-                {"id": str(place) if asked.id is None else asked.id, "text": asked.text, "neighbours": neighbours}
-                for place, (asked, neighbours) in enumerate(zip(body.utterances, found.to_pylist(), strict=True))
-            ],
-        },
-        inf_nan_mode="null",
-    )
+    at_most(settings.max_utterances, len(body.utterances), "utterances", "utterances in a request")
+    at_most(settings.max_k, body.k, "k", "neighbours for an utterance")
+    for n, utterance in enumerate(body.utterances):
+        field = f"utterances.{n}.text"
+        at_most(settings.max_text_chars, len(utterance.text), field, "characters in an utterance", row=n)

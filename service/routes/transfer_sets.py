@@ -1,52 +1,99 @@
-"""/v1/transfer-sets: order one, as a job; look into those that are finished; fetch their shards."""
+"""/v1/transfer-sets: order one, as a job; look into those that are finished; fetch their rows and shards."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Body, Header, Query, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse
+from pydantic_core import to_json
 
 from contract.artifact import Artifact
 from contract.errors import NotFound
 from contract.manifest import Json, read_manifest
-from service.forms import ArtifactInfo, Name, ShardInfo, TransferSetOrder, shard_infos
+from service.forms import ArtifactInfo, Example, Name, ShardInfo, TransferSetOrder, shard_infos
 from service.inspection import Inspection, inspect_transfer_set
-from service.jobs import Job
-from service.pages import Limit, Page, PageToken
+from service.job import Job, Origin
+from service.logs import request_id
+from service.orders import check_order, check_room
+from service.pages import Limit, Page, PageToken, bad_token, read_token, token_of
+from service.plan import open_transfer_set
 from service.problems import Refused
-from service.routes.context import CONFLICT, PROBLEM, Here, info, infos
-from service.transfer_set import open_transfer_set
+from service.routes.context import CONFLICT, EVERYWHERE, FULL, PROBLEM, Here, info, infos
+from service.tracing import carrier_now
 
 PARQUET = "application/vnd.apache.parquet"
-router = APIRouter(prefix="/v1", tags=["transfer sets"])
+router = APIRouter(prefix="/v1", tags=["transfer sets"], dependencies=EVERYWHERE)
+
+EXAMPLES = {
+    "retrieved": {
+        "summary": "Ten utterances a class, each with its 20 nearest passages",
+        "value": {
+            "name": "clinc",
+            "index": "web",
+            "task": "clinc150",
+            "retriever": "lexical",
+            "k": 20,
+            "shots": 10,
+        },
+    },
+    "as-large-at-random": {
+        "summary": "As many generic texts, drawn at random: the arm to compare with",
+        "value": {"name": "clinc-random", "index": "web@1", "task": "clinc150", "retriever": "random", "k": 2},
+    },
+    "policy": {
+        "summary": "Seven generic texts to three of the task, at most 2,000, no passage of more than 30 words",
+        "value": {
+            "name": "clinc-7-3",
+            "index": "web",
+            "task": "clinc150",
+            "k": 5,
+            "policy": {"generic_share": 0.7, "budget_rows": 2000, "max_words": 30},
+        },
+    },
+    "task-only": {
+        "summary": "The task's own utterances, without any neighbours",
+        "value": {"name": "clinc-task", "task": "clinc150", "retriever": "none"},
+    },
+}
 
 
 @router.post(
     "/transfer-sets",
     status_code=202,
     summary="Build a transfer set, as a job",
-    responses=CONFLICT | {202: {"description": "The job: `Location` says where to ask for it, `Retry-After` when"}},
+    responses=CONFLICT
+    | FULL
+    | {202: {"description": "The job: `Location` says where to ask for it, `Retry-After` when"}},
 )
 def order_transfer_set(
     here: Here,
+    http: Request,
     response: Response,
-    body: TransferSetOrder,
+    body: Annotated[TransferSetOrder, Body(openapi_examples=EXAMPLES)],
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> Job:
-    """Names are checked now, all else is the job's. With an `Idempotency-Key` the same order again is the same job."""
+    """What can be seen to be wrong is refused now: names, splits, columns, retriever, limits, a name that is taken.
+
+    With an `Idempotency-Key` the same order again is the same job, and another order with that key is refused. The job
+    keeps the version of the index that is newest now, whatever arrives meanwhile.
+    """
     request: dict[str, Json] = body.model_dump(mode="json", exclude={"name"}, exclude_unset=True)
     _refuse_odd_characters(request)
-    here.tasks.path(body.task)
-    if body.index is not None:
-        info(here.store, "index", body.index)
-    if body.size_of is not None:
-        open_transfer_set(here.store, body.size_of)
-    job, _ = here.jobs.submit("transfer-set", body.name, request, key=idempotency_key)
+    caller = http.scope.get("key")
+    # One caller's keys are not another's.
+    once = f"{caller}:{idempotency_key}" if caller and idempotency_key else idempotency_key
+    job = None if once is None else here.jobs.submitted("transfer-set", body.name, request, once)
+    if job is None:
+        check_room(here.settings, here.jobs)
+        exact = check_order(here.settings, here.tasks, here.indexes, body, request)
+        origin = Origin(index=exact, key=caller, request_id=request_id.get(), trace=carrier_now())
+        job, _ = here.jobs.submit("transfer-set", body.name, request, key=once, origin=origin)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Retry-After"] = "1"
     return job
@@ -67,6 +114,38 @@ def get_transfer_set(here: Here, name: Name) -> ArtifactInfo:
 def get_report(here: Here, name: Name) -> Inspection:
     """Sizes, sources, ranks, scores, variety, drops by reason, nearness to the task: measures, no text."""
     return _inspected_once(here.store.path("transfer-set", name), open_transfer_set(here.store, name).id)
+
+
+@router.get("/transfer-sets/{name}/rows", summary="Read rows of a transfer set", response_model=Page[Example])
+def list_rows(
+    here: Here,
+    name: Name,
+    limit: Annotated[int, Query(ge=1, le=200, description="rows on a page")] = 20,
+    page_token: PageToken = None,
+) -> Response:
+    """Utterances with their neighbours, in the order of the shards. For all of them fetch the shards."""
+    artifact = open_transfer_set(here.store, name)
+    first = 0 if page_token is None else _first_row(page_token, artifact)
+    last = min(first + limit, artifact.rows)
+    token = token_of([artifact.id, last]) if last < artifact.rows else None
+    page = {"items": _rows(artifact, first, last), "next_page_token": token}
+    return Response(to_json(page, inf_nan_mode="null"), media_type="application/json")
+
+
+@router.get(
+    "/transfer-sets/{name}/manifest",
+    summary="Fetch the manifest of a transfer set",
+    response_class=Response,
+    responses={200: {"content": {"application/json": {}}, "description": "manifest.json; `ETag` is the artifact's id"}},
+)
+def fetch_manifest(here: Here, name: Name) -> Response:
+    """With all shards beside it, it makes a folder an artifact that every program of this project opens.
+
+    Attachments, which are no part of its id and speak of the machine it was made on, are left out.
+    """
+    artifact = open_transfer_set(here.store, name)
+    content = replace(artifact.manifest, attachments=()).to_json()
+    return Response(content, media_type="application/json", headers={"ETag": f'"{artifact.id}"'})
 
 
 @router.get("/transfer-sets/{name}/shards", summary="List the shards of a transfer set")
@@ -96,6 +175,33 @@ def fetch_shard(here: Here, request: Request, name: Name, number: Annotated[int,
         return Response(status_code=304, headers=headers)
     path = _checked(artifact, entry.name)
     return FileResponse(path, filename=f"{name}-{entry.name}", media_type=PARQUET, headers=headers)
+
+
+def _first_row(token: str, artifact: Artifact) -> int:
+    match read_token(token, list):
+        case [str(artifact_id), int(row)] if 0 <= row < artifact.rows:
+            if artifact_id == artifact.id:
+                return row
+            raise Refused(
+                "page_token belongs to another transfer set of this name; begin again without it", field="page_token"
+            )
+    raise bad_token()
+
+
+def _rows(artifact: Artifact, first: int, last: int) -> list[dict[str, Json]]:
+    """Rows [first, last), out of shards whose hashes were compared once."""
+    offset = 0
+    for shard in artifact.shards:
+        if offset < last and offset + shard.rows > first:
+            _checked(artifact, shard.name)
+        offset += shard.rows
+    known = _opened_once(artifact.directory, artifact.id)
+    return [row for batch in known.batches(start=first, stop=last, batch_rows=64) for row in batch.to_pylist()]
+
+
+@lru_cache(maxsize=64)
+def _opened_once(directory: Path, _artifact_id: str) -> Artifact:
+    return Artifact(directory, read_manifest(directory))
 
 
 @lru_cache(maxsize=64)

@@ -12,15 +12,16 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from contract.artifact import Artifact
+from contract.artifact import Artifact, open_artifact
 from contract.draft import Plan, drafting
-from contract.errors import NotFound
 from contract.manifest import Json
 from contract.progress import Progress
-from contract.store import Store
+from contract.store import Store, split_version
 from service.api import create_app
-from service.server import resolve
+from service.orders import resolve
+from service.reader import Readers
 from service.settings import Settings
+from service.tasks import TaskFolder
 from service.transfer_set import build_transfer_set
 from service.worker import Builder
 from tests.service.fake_index import FakeIndex, generic_texts
@@ -29,9 +30,10 @@ INTENTS = {"play_music": "play some {} music please", "book_table": "book a tabl
 FILLERS = ["jazz", "rock", "two", "tonight", "cold", "the", "some", "stop"]
 
 
-def make_index(store: Store, name: str = "web") -> None:
+def make_index(store: Store, name: str = "web", version: int = 1) -> None:
     """The directory of a finished index; `opener` opens the fake instead of it."""
-    with drafting(store.path("index", name), Plan("index", 1, {"retrievers": ["lexical"]})) as draft:
+    plan = Plan("index", 1, {"retrievers": ["lexical"], "version": version})
+    with drafting(store.path("index", name, version), plan) as draft:
         if draft.finished is None:
             draft.partial("postings.bin").write_bytes(b"postings")
             draft.keep("lexical", {"postings.bin": 3})
@@ -39,13 +41,17 @@ def make_index(store: Store, name: str = "web") -> None:
 
 
 def opener(store: Store, name: str) -> FakeIndex:
-    if not (store.path("index", name) / "manifest.json").exists():
-        raise NotFound(f"There is no index at {store.path('index', name)}")
-    return FakeIndex(generic_texts(200), name=name)
+    open_artifact(store.find("index", name), "index", version=1)
+    _, version = split_version(name)
+    return FakeIndex(generic_texts(200, seed=(version or 1) - 1), name=name)
+
+
+def folder_of(settings: Settings) -> TaskFolder:
+    return TaskFolder(settings.tasks_folder, Readers(settings.reading))
 
 
 def builder(settings: Settings, name: str, request: dict[str, Json], progress: Progress, restart: bool) -> Artifact:
-    asked = resolve(settings, request)
+    asked = resolve(folder_of(settings), request)
     return build_transfer_set(settings.store, name, asked, progress=progress, restart=restart, opener=opener)
 
 
@@ -72,7 +78,7 @@ def running(settings: Settings, build: Builder = builder) -> Iterator[TestClient
     (settings.tasks_folder / "music.jsonl").write_bytes(task_lines())
     app: FastAPI = create_app(settings, opener=opener, builder=build)
     # A failure inside shall reach the client as the problem document it would get, not the test as an exception.
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
         yield client
 
 

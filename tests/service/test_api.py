@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,10 +20,10 @@ from contract.manifest import hash_file
 from contract.schemas import TRANSFER_SET
 from service.api import create_app
 from service.jobs import Jobs
-from service.server import resolve
+from service.orders import resolve
 from service.settings import Settings
 from service.transfer_set import build_transfer_set
-from tests.service.house import builder, ended, opener, running, settings_in, task_lines
+from tests.service.house import builder, ended, folder_of, opener, running, settings_in, task_lines
 
 ORDER = {"name": "made", "index": "web", "task": "music", "k": 5}
 PLAY = {"index": "web", "utterances": ["play some jazz"], "k": 3}
@@ -313,13 +312,13 @@ def test_an_order_is_a_job_and_says_where_to_ask_for_it(client: TestClient) -> N
     assert response.status_code == 202
     assert response.headers["location"] == f"/v1/jobs/{job['id']}"
     assert int(response.headers["retry-after"]) >= 1
-    assert (job["state"], job["kind"], job["name"]) == ("queued", "transfer-set", "ordered")
+    assert (job["kind"], job["name"], job["index"]) == ("transfer-set", "ordered", "web@1")
     done = ended(client, job["id"])
     assert done["result"]["id"] == client.get(done["result"]["href"]).json()["id"]
 
 
 def test_what_is_built_over_http_is_what_the_library_builds(client: TestClient, settings: Settings, made: str) -> None:
-    request = resolve(settings, {key: value for key, value in ORDER.items() if key != "name"})
+    request = resolve(folder_of(settings), {key: value for key, value in ORDER.items() if key != "name"})
     by_hand = build_transfer_set(settings.store, "by-hand", request, opener=opener)
     shown = client.get(f"/v1/transfer-sets/{made}").json()
     assert shown["id"] == by_hand.id
@@ -331,10 +330,8 @@ def test_a_finished_set_ordered_again_is_finished_at_once_and_other_settings_are
 ) -> None:
     again = client.post("/v1/transfer-sets", json=ORDER).json()
     assert ended(client, again["id"])["state"] == "finished"
-    other = client.post("/v1/transfer-sets", json=ORDER | {"k": 7}).json()
-    failed = ended(client, other["id"])
-    assert (failed["state"], failed["error"]["status"]) == ("failed", 409)
-    assert "other settings" in failed["error"]["detail"]
+    other = client.post("/v1/transfer-sets", json=ORDER | {"k": 7})
+    problem(other, 409, "transfer-sets/made is finished with other settings (params.k is 5 there", field="name")
 
 
 def test_an_idempotency_key_gives_the_first_answer_again(client: TestClient) -> None:
@@ -412,11 +409,12 @@ def test_half_a_surrogate_pair_in_an_order_is_refused(client: TestClient) -> Non
 
 
 def test_what_only_the_build_can_know_fails_the_job_with_a_sentence(client: TestClient) -> None:
-    job = client.post("/v1/transfer-sets", json=ORDER | {"name": "nosplit", "split": "valid"}).json()
+    nothing_fits = {"name": "nothing", "include_utterance": False, "policy": {"min_words": 900}}
+    job = client.post("/v1/transfer-sets", json=ORDER | nothing_fits).json()
     failed = ended(client, job["id"])
     assert (failed["state"], failed["error"]["status"]) == ("failed", 422)
-    assert "no rows of split 'valid'" in failed["error"]["detail"]
-    problem(client.get("/v1/transfer-sets/nosplit"), 404)
+    assert "The policy leaves no text at all" in failed["error"]["detail"]
+    problem(client.get("/v1/transfer-sets/nothing"), 404)
 
 
 def test_a_report_counts_and_measures_and_shows_no_text(client: TestClient, made: str) -> None:
@@ -562,12 +560,12 @@ def test_a_server_whose_artifacts_are_gone_is_not_ready(tmp_path: Path) -> None:
 def test_what_nobody_foresaw_is_a_problem_and_the_log_has_the_place_and_no_text(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    import service.routes.neighbours as route
+    import service.searches
 
     def fail(*_: object, **__: object) -> None:
         raise ValueError("play some jazz")
 
-    monkeypatch.setattr(route, "find_neighbours", fail)
+    monkeypatch.setattr(service.searches, "neighbours_of", fail)
     with caplog.at_level(logging.DEBUG):
         problem(client.post("/v1/neighbours", json=PLAY), 500, "failed inside")
     assert "/v1/neighbours failed inside: ValueError at test_api.py:" in caplog.text
@@ -605,30 +603,10 @@ def test_an_address_that_is_none_is_a_problem(client: TestClient, method: str, p
     problem(client.request(method, path), status, "This address" if status == 405 else "/docs")
 
 
-def test_search_in_a_crowd_leaves_the_probes_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import service.routes.neighbours as route
-
-    go_on, inside, real = threading.Event(), threading.Semaphore(0), route.find_neighbours
-
-    def slow(*given: Any, **options: Any) -> Any:
-        inside.release()
-        assert go_on.wait(20)
-        return real(*given, **options)
-
-    monkeypatch.setattr(route, "find_neighbours", slow)
-    with running(settings_in(tmp_path, workers=0, search_threads=2)) as client, ThreadPoolExecutor(60) as threads:
-        searches = [threads.submit(client.post, "/v1/neighbours", json=PLAY) for _ in range(60)]
-        assert inside.acquire(timeout=20)
-        assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
-        assert not any(search.done() for search in searches)
-        go_on.set()
-        assert {search.result(30).status_code for search in searches} == {200}
-
-
 def test_openapi_says_what_every_route_is_for_and_how_it_fails(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     operations = [(path, operation) for path, methods in document["paths"].items() for operation in methods.values()]
-    assert len(operations) == 17
+    assert len(operations) == 22
     for path, operation in operations:
         assert operation["summary"]
         if path.startswith("/v1"):
@@ -639,14 +617,29 @@ def test_openapi_says_what_every_route_is_for_and_how_it_fails(client: TestClien
     assert client.get("/docs").status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("form", "path"), [("NeighboursRequest", "/v1/neighbours"), ("TransferSetOrder", "/v1/transfer-sets")]
-)
-def test_the_examples_in_openapi_run(client: TestClient, form: str, path: str) -> None:
-    upload(client, "clinc150")
-    example = client.get("/openapi.json").json()["components"]["schemas"][form]["example"]
-    response = client.post(path, json=example)
-    assert response.status_code in (200, 202), response.text
+def test_every_example_in_openapi_runs(client: TestClient) -> None:
+    """In the order of the document: a task is uploaded before a set is built for it."""
+    document = client.get("/openapi.json").json()
+    assert upload(client, "clinc150").status_code == 201
+    posted = 0
+    for path, methods in document["paths"].items():
+        body = methods.get("post", {}).get("requestBody", {}).get("content", {})
+        for name, example in body.get("application/json", {}).get("examples", {}).items():
+            response = client.post(path, json=example["value"])
+            assert response.status_code in (200, 202), (name, response.text)
+            posted += 1
+            if response.status_code == 202:
+                assert ended(client, response.json()["id"])["state"] == "finished", name
+    assert posted == 7
+
+
+def test_the_examples_of_answers_are_answers(client: TestClient) -> None:
+    from service.job import Job
+    from service.problems import Problem
+
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    Job.model_validate(schemas["Job"]["example"])
+    Problem.model_validate(schemas["Problem"]["example"])
 
 
 def test_an_app_whose_database_cannot_be_opened_does_not_start(tmp_path: Path) -> None:

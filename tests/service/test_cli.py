@@ -18,8 +18,9 @@ import pytest
 
 import contract.console
 from contract.store import Store
-from indexer.build import IndexSettings, build_index
+from indexer.build import build_index
 from indexer.corpus import CorpusSettings, build_corpus
+from indexer.index import IndexSettings
 from indexer.lexical import LexicalSettings
 from service.cli import app
 from tests.service.fake_index import generic_texts
@@ -184,7 +185,9 @@ def test_the_task_only_arm_needs_no_index(command: Command, task: Path) -> None:
         (["neighbours", "nothing", "play"], "There is no index at"),
         (["neighbours", "../../etc", "play"], "names are not paths"),
         (["neighbours", "i", "play", "--retriever", "dense"], "no dense retriever; it has lexical, random"),
-        (["neighbours", "i", "play", "--k", "-1"], "expected 0 to 1000, found -1"),
+        (["neighbours", "i", "play", "--k", "-1"], "expected 1 to 1000, found -1"),
+        (["neighbours", "i", "play", "--k", "0"], "expected 1 to 1000, found 0"),
+        (["build", "--index", "i", "--task", "TASK", "--name", "y", "--k", "0"], "expected 1 to 1000, found 0"),
         (["neighbours", "i", "--file", "nothing.txt"], "There is no file"),
         (["neighbours", "i", "--file", "README.md"], "a format we do not read"),
         (["inspect", "nothing"], "There is no transfer-set at"),
@@ -239,3 +242,13 @@ def test_help_loads_no_heavy_library() -> None:
     code = "import sys, service.cli; print([m for m in ('torch', 'numba', 'faiss', 'pydantic') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.stdout.strip() == "[]"
+
+
+def test_an_utterance_without_a_known_word_is_noted(command: Command) -> None:
+    code, out, err = command("neighbours", "i", "zzzz", "some jazz", "--k", "2")
+    assert code == 0
+    assert "no passage holds a word of 1 of 2 utterances" in " ".join(err.split())
+    assert "zzzz" not in err
+    assert out.count("0.000") == 2
+    assert "note" not in command("neighbours", "i", "zzzz", "--retriever", "random")[2]
+    assert "note" not in command("neighbours", "i", "some jazz", "--k", "1")[2]

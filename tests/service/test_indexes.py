@@ -26,10 +26,10 @@ class Opener:
 
     def __call__(self, store: Store, name: str) -> SearchIndex:
         self.opened.append(name)
-        assert name == "quick" or self.wait.wait(10)
-        if name == "broken":
+        assert name == "quick@1" or self.wait.wait(10)
+        if name == "broken@1":
             raise CorruptArtifact("broken")
-        if not store.path("index", name).exists():
+        if not store.find("index", name).exists():
             raise NotFound(name)
         return FakeIndex(["a passage"], name=name)
 
@@ -46,7 +46,7 @@ def test_an_index_is_opened_once(store: Store) -> None:
     opener = Opener()
     indexes = OpenIndexes(store, opener, 2)
     assert indexes.get("one") is indexes.get("one")
-    assert opener.opened == ["one"]
+    assert opener.opened == ["one@1"]
 
 
 def test_of_many_that_ask_at_once_one_opens_it(store: Store) -> None:
@@ -58,7 +58,7 @@ def test_of_many_that_ask_at_once_one_opens_it(store: Store) -> None:
         until(lambda: opener.opened)
         opener.wait.set()
         found = [index.result(10) for index in asked]
-    assert opener.opened == ["one"]
+    assert opener.opened == ["one@1"]
     assert len({id(index) for index in found}) == 1
 
 
@@ -68,10 +68,10 @@ def test_who_waits_for_one_index_does_not_keep_others_from_theirs(store: Store) 
     opener.wait.clear()
     with ThreadPoolExecutor(2) as threads:
         slow = threads.submit(indexes.get, "one")
-        assert threads.submit(indexes.get, "quick").result(10).name == "quick"
+        assert threads.submit(indexes.get, "quick").result(10).name == "quick@1"
         assert not slow.done()
         opener.wait.set()
-        assert slow.result(10).name == "one"
+        assert slow.result(10).name == "one@1"
 
 
 def test_the_one_asked_for_longest_ago_is_closed_first(store: Store) -> None:
@@ -79,7 +79,7 @@ def test_the_one_asked_for_longest_ago_is_closed_first(store: Store) -> None:
     indexes = OpenIndexes(store, opener, 2)
     for name in ("one", "two", "one", "three", "one", "two"):
         indexes.get(name)
-    assert opener.opened == ["one", "two", "three", "two"]
+    assert opener.opened == ["one@1", "two@1", "three@1", "two@1"]
 
 
 def test_an_index_built_anew_is_opened_anew(store: Store) -> None:
@@ -99,7 +99,7 @@ def test_an_index_that_could_not_be_opened_is_tried_again(store: Store) -> None:
     for _ in range(2):
         with pytest.raises(CorruptArtifact):
             indexes.get("broken")
-    assert opener.opened == ["broken", "broken"]
+    assert opener.opened == ["broken@1", "broken@1"]
 
 
 def test_names_that_lead_nowhere_do_not_push_out_those_that_do(store: Store) -> None:
@@ -110,7 +110,7 @@ def test_names_that_lead_nowhere_do_not_push_out_those_that_do(store: Store) -> 
         with pytest.raises(NotFound):
             indexes.get(f"none{number}")
     indexes.get("one")
-    assert opener.opened.count("one") == 1
+    assert opener.opened.count("one@1") == 1
 
 
 def test_a_name_that_is_a_path_is_refused_before_anything_is_opened(store: Store) -> None:

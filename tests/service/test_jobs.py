@@ -20,18 +20,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.errors import Busy, NotFound
-from contract.manifest import Json
+from contract.manifest import Count, Json
 from contract.progress import Progress
-from service.jobs import Job, Jobs, Place
+from service.job import Job, Origin
+from service.jobs import Jobs, Place
 from service.problems import Refused
 from service.settings import Settings
-from service.worker import Slot, Worker
+from service.worker import Slot, Stopping, Worker
 from tests.service.house import ended as ended_over_http
 from tests.service.house import running, settings_in, until
 from tests.service.postgres import Postgres, running_postgres
 
 STEP_S = 0.02
 ON_SQLITE = pytest.mark.parametrize("settings", ["sqlite"], indirect=True)  # looks into the file itself
+
+
+def built(artifact_id: str) -> Any:
+    """What a builder returns, as far as a worker looks at it."""
+    counts = {"utterances": Count(10, 8, {"shots": 2})}
+    return SimpleNamespace(id=artifact_id, manifest=SimpleNamespace(counts=counts))
 
 
 @dataclass
@@ -56,7 +63,7 @@ class Counting:
             progress("counting", step, request.get("steps", 2))
             time.sleep(STEP_S)
             self.done[name] = step + 1
-        return SimpleNamespace(id=f"id-of-{name}")
+        return built(f"id-of-{name}")
 
 
 @pytest.fixture(scope="session")
@@ -199,6 +206,7 @@ def test_a_job_is_picked_up_within_a_second_and_finishes(jobs: Jobs, worker: Wor
     assert done.started_at is not None
     assert done.finished_at is not None
     assert done.queued_at <= done.started_at <= done.finished_at
+    assert (done.counts.total, done.counts.done, done.counts.dropped) == (10, 8, 2)
 
 
 def test_progress_is_seen_while_it_is_made(jobs: Jobs, worker: Worker) -> None:
@@ -274,7 +282,55 @@ def test_a_half_built_set_is_discarded_when_that_is_asked_for(jobs: Jobs, worker
     assert counting.builds == [("a", True), ("b", False)]
 
 
+def test_a_job_keeps_the_version_of_the_index_it_was_ordered_with(jobs: Jobs, settings: Settings) -> None:
+    asked: list[Json] = []
+
+    def build(_: Settings, name: str, request: dict[str, Json], progress: Progress, restart: bool) -> Any:
+        asked.append(request["index"])
+        return built(name)
+
+    jobs.submit("transfer-set", "a", {"index": "web"}, origin=Origin(index="web@1", key="0123abcd"))
+    jobs.submit("transfer-set", "b", {"index": "web"})  # as an earlier version took it in
+    worker = Worker(settings, build)
+    worker.start()
+    try:
+        found = [ended(jobs, job) for job in jobs.newest(2)[0]]
+    finally:
+        worker.stop()
+    assert sorted(asked) == ["web", "web@1"]
+    assert {(job.name, job.index, job.key) for job in found} == {("a", "web@1", "0123abcd"), ("b", None, None)}
+    assert {job.request["index"] for job in found} == {"web"}, "the request is shown as it was made"
+
+
 # Being stopped and lost
+
+
+def test_a_job_killed_between_its_start_and_its_discarding_still_discards(jobs: Jobs, settings: Settings) -> None:
+    """`restart: true` is done once it is known to be done, not once it was tried."""
+    restarts: list[bool] = []
+
+    def dies_before_its_first_step(_: Settings, name: str, __: Any, progress: Progress, restart: bool) -> Any:
+        restarts.append(restart)
+        raise Stopping
+
+    def dies_after_its_first_step(_: Settings, name: str, __: Any, progress: Progress, restart: bool) -> Any:
+        restarts.append(restart)
+        progress("counting", 1, 2)
+        raise Stopping
+
+    def works(_: Settings, name: str, __: Any, progress: Progress, restart: bool) -> Any:
+        restarts.append(restart)
+        return built(name)
+
+    job = submit(jobs, "a", restart=True)
+    for life, build in enumerate((dies_before_its_first_step, dies_after_its_first_step, works), start=1):
+        worker = Worker(settings, build)
+        worker.start()
+        until(lambda life=life: len(restarts) == life)
+        if build is works:
+            assert ended(jobs, job).state == "finished"
+        worker.stop()
+    assert restarts == [True, True, False]
 
 
 def test_a_stopped_worker_leaves_its_job_to_the_next_which_goes_on_where_it_was(
@@ -305,7 +361,7 @@ def test_a_worker_that_stops_does_not_wait_for_ever(jobs: Jobs, settings: Settin
     def stuck(*_: object) -> Any:
         begun.set()
         go_on.wait(20)
-        return SimpleNamespace(id="late")
+        return built("late")
 
     worker = Worker(settings.model_copy(update={"stop_seconds": 0.1}), stuck)
     worker.start()

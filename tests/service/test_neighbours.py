@@ -68,16 +68,15 @@ def test_random_neighbours_follow_the_seed() -> None:
     assert one == again != other
 
 
-@pytest.mark.parametrize(("utterances", "k"), [([], 5), (["play"], 0)])
-def test_nothing_asked_is_nothing_found(utterances: list[str], k: int) -> None:
-    found = find_neighbours(INDEX, utterances, k)
+def test_nothing_asked_is_nothing_found() -> None:
+    found = find_neighbours(INDEX, [], 5)
     assert found.type == NEIGHBOURS
-    assert found.to_pylist() == [[] for _ in utterances]
+    assert found.to_pylist() == []
 
 
-@pytest.mark.parametrize("k", [-1, 1001])
+@pytest.mark.parametrize("k", [-1, 0, 1001])
 def test_a_k_out_of_bounds_is_refused_with_its_bounds(k: int) -> None:
-    with pytest.raises(BadInput, match=f"0 to 1000, found {k}"):
+    with pytest.raises(BadInput, match=f"1 to 1000, found {k}"):
         find_neighbours(INDEX, ["play"], k)
 
 

@@ -21,8 +21,11 @@ import httpx
 import pytest
 
 from contract.store import Store
-from indexer.build import IndexSettings, build_index
+from indexer.build import build_index
 from indexer.corpus import CorpusSettings, build_corpus
+from indexer.index import IndexSettings
+from service.client import Client
+from service.keys import KeyRing
 from service.request import read_request
 from service.transfer_set import build_transfer_set
 from tests.service.house import until
@@ -233,3 +236,57 @@ def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path) -> None:
         with started(tmp_path / "artifacts", "-m", "service", "serve", "--port", port) as server:
             assert server.process.wait(60) == 2
             until(lambda: f"Cannot listen on 127.0.0.1 port {port}" in server.said)
+
+
+def test_beyond_this_machine_it_is_not_served_without_keys_unless_that_is_said_aloud(tmp_path: Path) -> None:
+    artifacts = tmp_path / "artifacts"
+    with serving(artifacts, "--host", "0.0.0.0", "--workers", "0") as server:
+        assert server.process.wait(60) == 2
+        until(lambda: "there are no API keys" in server.said)
+    with serving(artifacts, "--host", "0.0.0.0", "--workers", "0", "--allow-open") as server:
+        server.says(r"serves http://0\.0\.0\.0:\d+")
+    _, secret = KeyRing(artifacts / "keys.json").create("ann", "read")
+    with serving(artifacts, "--host", "0.0.0.0", "--workers", "0", TRANSFERSET_LOG_FORMAT="json") as server:
+        address = server.says(r"serves http://0\.0\.0\.0:(\d+)")[1]
+        asked = {"Authorization": f"Bearer {secret}", "X-Request-ID": "from-me"}
+        assert httpx.get(f"http://127.0.0.1:{address}/v1/jobs").status_code == 401
+        assert httpx.get(f"http://127.0.0.1:{address}/v1/jobs", headers=asked).status_code == 200
+        line = json.loads(server.says(r'\{[^\n]*"request_id": "from-me"[^\n]*\}')[0])
+        assert (line["route"], line["status"], line["level"]) == ("/v1/jobs", 200, "INFO")
+        assert secret not in server.said
+
+
+def test_a_stream_of_events_follows_a_job_and_does_not_keep_a_server_from_stopping(house: Path) -> None:
+    with serving(house, "--workers", "0") as server, server.client() as client:
+        job = client.post("/v1/transfer-sets", json=ORDER | {"name": "followed"}).json()
+        seen: list[str] = []
+        with client.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
+            lines = stream.iter_lines()
+            while "data" not in (line := next(lines)):
+                seen.append(line)
+            assert json.loads(line.partition(": ")[2])["state"] == "queued"
+            began = time.monotonic()
+            assert server.send(signal.SIGTERM) == 0
+            assert time.monotonic() - began < 8
+        assert "id: queued" in seen
+        assert "Traceback" not in server.said
+    with serving(house) as server, server.client() as client:
+        headers = {"Last-Event-ID": "queued"}
+        events = client.get(f"/v1/jobs/{job['id']}/events", headers=headers, timeout=120).text
+        assert [line for line in events.splitlines() if line.startswith("event: ")][-1] == "event: end"
+        assert "id: queued" not in events
+        assert '"state":"finished"' in events
+        assert server.send(signal.SIGTERM) == 0
+
+
+def test_a_client_builds_fetches_and_opens_a_set_over_a_real_connection(
+    house: Path, by_hand: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    with serving(house) as server, Client(str(server.client().base_url), progress=False) as client:
+        found = client.neighbours(["word1 word2"], index="web", k=2)
+        assert len(found[0].neighbours) == 2
+        settings = {key: value for key, value in ORDER.items() if key not in ("name", "task")}
+        made = client.build_transfer_set("by-client", task="talk", **settings).wait(seconds=120)
+        artifact = made.download(tmp_path / "fetched")
+        assert [(entry.name, entry.sha256) for entry in artifact.shards] == by_hand
+        assert artifact.verify() == []

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from contract.errors import BadInput, NameTaken, NotFound, TransfersetError
 from contract.task import read_task
-from service.tasks import TaskFolder, split_rows
+from service.reader import Readers, ReadingLimits, Unreadable
+from service.tasks import TaskFolder
 from tests.service.house import task_lines
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> TaskFolder:
-    return TaskFolder(tmp_path / "tasks")
+def folder(tmp_path: Path, readers: Readers) -> TaskFolder:
+    return TaskFolder(tmp_path / "tasks", readers)
 
 
 def upload(folder: TaskFolder, name: str = "music", content: bytes | None = None, filename: str = "t.jsonl") -> bool:
@@ -31,9 +32,9 @@ def test_an_uploaded_task_reads_as_the_file_itself_does(folder: TaskFolder, tmp_
     upload(folder)
     (tmp_path / "music.jsonl").write_bytes(task_lines())
     by_hand = read_task(tmp_path / "music.jsonl")
-    found = folder.read("music").task
-    assert (found.id, found.name) == (by_hand.id, by_hand.name)
-    assert found.table.equals(by_hand.table)
+    found = folder.read("music")
+    assert (found.id, found.name, found.rows) == (by_hand.id, by_hand.name, by_hand.table.num_rows)
+    assert ([*found.splits], found.targets) == (by_hand.splits, ["intent"])
 
 
 def test_the_same_upload_again_changes_nothing(folder: TaskFolder) -> None:
@@ -47,7 +48,7 @@ def test_other_content_under_a_taken_name_is_refused_and_the_first_stays(folder:
     upload(folder)
     with pytest.raises(NameTaken, match="other content"):
         upload(folder, content=b'{"text": "a"}\n')
-    assert folder.read("music").task.table.num_rows == 16
+    assert folder.read("music").rows == 16
 
 
 def test_an_upload_does_not_take_the_place_of_what_the_operator_laid_there(folder: TaskFolder) -> None:
@@ -92,7 +93,7 @@ def test_of_two_uploads_at_once_one_wins(folder: TaskFolder) -> None:
 def test_a_refused_upload_says_why_in_its_place_and_leaves_nothing(
     folder: TaskFolder, content: bytes, filename: str, says: str
 ) -> None:
-    with pytest.raises(BadInput, match=says) as raised:
+    with pytest.raises((BadInput, Unreadable), match=says) as raised:
         upload(folder, content=content, filename=filename)
     assert "/." not in raised.value.message  # nor the folder it was received in
     assert not folder.root.exists() or list(folder.root.iterdir()) == []
@@ -101,15 +102,18 @@ def test_a_refused_upload_says_why_in_its_place_and_leaves_nothing(
 def test_bad_rows_are_counted_when_the_file_shall_be_kept_all_the_same(folder: TaskFolder) -> None:
     lines = task_lines() + b'{"text": ""}\n'
     found, _ = folder.add("music", "t.jsonl", io.BytesIO(lines), {}, skip_bad_rows=True)
-    assert (found.task.table.num_rows, found.bad_rows) == (16, 1)
+    assert (found.rows, found.bad_rows) == (16, 1)
     assert folder.read("music").bad_rows == 1
+    (bad,) = folder.errors("music")
+    assert (bad.file, bad.row, bad.column, bad.reason) == ("music.jsonl", 17, "text", "expected text, found nothing")
+    assert read_task(folder.path("music"), on_bad_row=lambda _: None).table.num_rows == 16, "they are no part of it"
 
 
 def test_the_columns_of_an_upload_are_remembered(folder: TaskFolder) -> None:
     content = b"".join(json.dumps({"say": f"text {n}"}).encode() + b"\n" for n in range(3))
     found, _ = folder.add("said", "t.jsonl", io.BytesIO(content), {"text": "say"})
     assert folder.columns("said") == {"text": "say"}
-    assert folder.read("said").task.id == found.task.id
+    assert folder.read("said").id == found.id
 
 
 def test_what_the_operator_lays_there_is_found_by_name(folder: TaskFolder) -> None:
@@ -119,8 +123,19 @@ def test_what_the_operator_lays_there_is_found_by_name(folder: TaskFolder) -> No
     (folder.root / "clinc150.v2.csv").write_bytes(b"text,label\na,b\n")
     (folder.root / "notes.md").write_bytes(b"no task")
     assert folder.names() == ["clinc150.v2", "split"]
-    assert split_rows(folder.read("split").task) == {"test": 1, "train": 1}
+    assert folder.read("split").splits == {"test": 1, "train": 1}
+    assert folder.errors("split") == folder.errors("clinc150.v2") == []
     assert folder.path("clinc150.v2") == folder.path("clinc150.v2.csv") == folder.root / "clinc150.v2.csv"
+
+
+def test_a_task_is_read_once_and_again_when_its_file_was_touched(folder: TaskFolder) -> None:
+    folder.root.mkdir(parents=True)
+    path = folder.root / "music.jsonl"
+    path.write_bytes(task_lines())
+    assert folder.read("music") is folder.read("music")
+    assert folder.read("music", {"label": "intent"}) is not folder.read("music")
+    path.write_bytes(task_lines() + b'{"text": "more"}\n')
+    assert folder.read("music").rows == 17
 
 
 def test_a_name_is_not_the_beginning_of_another(folder: TaskFolder) -> None:
@@ -149,7 +164,7 @@ def test_no_name_leads_out_of_the_folder(tmp_path_factory: pytest.TempPathFactor
     root.mkdir()
     (root.parent / "outside.jsonl").write_bytes(task_lines())
     try:
-        found = TaskFolder(root).path(name)
+        found = TaskFolder(root, Readers(ReadingLimits())).path(name)
     except TransfersetError:
         return
     assert found.resolve().is_relative_to(root)

@@ -1,0 +1,247 @@
+"""Searches: a crowd is answered as each of it would be alone, sooner, and in bounded time or with 429."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from contract.errors import BadInput
+from service import metrics
+from service.indexes import OpenIndexes
+from service.neighbours import Searching, find_neighbours
+from service.problems import Refused
+from service.searches import Ask, Searches, search_together
+from tests.service.fake_index import WORDS, FakeHits, FakeIndex, generic_texts
+from tests.service.house import make_index, running, settings_in
+from tests.service.test_api import PLAY, problem
+
+TEXTS = generic_texts(60)
+
+
+class GatedIndex(FakeIndex):
+    """Searches only while its gate is open, and remembers how many utterances each search had."""
+
+    def __init__(self, texts: Sequence[str] = TEXTS, **options: Any) -> None:
+        super().__init__(texts, **options)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.sizes: list[int] = []
+
+    def search(self, queries: Sequence[str], k: int, retriever: Searching, *, seed: int = 0) -> FakeHits:
+        self.sizes.append(len(queries))
+        assert self.gate.wait(20)
+        if k > 50:
+            raise BadInput("this index fuses 50")
+        return super().search(queries, k, retriever, seed=seed)
+
+
+def ask(*texts: str, k: int = 3, retriever: Searching | None = None, seed: int = 0) -> Ask:
+    return Ask("web", [str(n) for n in range(len(texts))], texts, k, retriever, seed)
+
+
+def run(index: GatedIndex, tmp_path: Path, crowd: Callable[[Searches], Awaitable[None]], **options: Any) -> Searches:
+    make_index(settings_in(tmp_path).store)
+    indexes = OpenIndexes(settings_in(tmp_path).store, lambda _, __: index, 2)
+    indexes.get("web")
+    index.sizes.clear()
+    given = {"threads": 1, "together": 8, "queue": 100, "patience": 60.0}
+
+    async def within() -> Searches:
+        searches = Searches(indexes, **(given | options))
+        await asyncio.wait_for(crowd(searches), 30)
+        searches.close()
+        return searches
+
+    return asyncio.run(within())
+
+
+async def hold(searches: Searches, index: GatedIndex) -> asyncio.Task[bytes]:
+    """One search that keeps its thread until the gate opens."""
+    index.gate.clear()
+    first = asyncio.create_task(searches.find(ask("first one")))
+    while not index.sizes:
+        await asyncio.sleep(0.001)
+    return first
+
+
+utterances = st.lists(st.sampled_from(WORDS), min_size=1, max_size=5).map(" ".join)
+asks = st.lists(st.tuples(st.lists(utterances, min_size=1, max_size=4), st.integers(1, 40)), min_size=1, max_size=5)
+
+
+@given(asks, st.sampled_from(["lexical", "dense", "random"]), st.integers(0, 3))
+def test_searched_together_each_gets_what_it_would_get_alone(
+    crowd: list[tuple[list[str], int]], retriever: Searching, seed: int
+) -> None:
+    index = FakeIndex(TEXTS, retrievers=("lexical", "dense"))
+    given_asks = [ask(*texts, k=k, seed=seed) for texts, k in crowd]
+    for (texts, k), answer in zip(crowd, search_together(index, given_asks, retriever), strict=True):
+        alone = find_neighbours(index, texts, k, retriever, seed=seed).to_pylist()
+        assert [u["neighbours"] for u in json.loads(answer)["utterances"]] == alone
+
+
+def test_what_comes_while_others_are_searched_is_searched_in_one_go(tmp_path: Path) -> None:
+    index = GatedIndex()
+
+    async def crowd(searches: Searches) -> None:
+        first = await hold(searches, index)
+        others = [asyncio.create_task(searches.find(ask(f"play {n}", k=n + 1))) for n in range(5)]
+        await asyncio.sleep(0)
+        index.gate.set()
+        answers = [json.loads(answer) for answer in await asyncio.gather(first, *others)]
+        assert [answer["k"] for answer in answers] == [3, 1, 2, 3, 4, 5]
+        assert [len(a["utterances"][0]["neighbours"]) for a in answers] == [3, 1, 2, 3, 4, 5]
+
+    run(index, tmp_path, crowd)
+    assert index.sizes == [1, 5]
+
+
+def test_only_requests_of_one_kind_go_together_and_no_more_than_fit(tmp_path: Path) -> None:
+    index = GatedIndex(retrievers=("lexical", "dense"))
+
+    async def crowd(searches: Searches) -> None:
+        first = await hold(searches, index)
+        wanted = [
+            ask("a", "b", "c", retriever="lexical"),
+            ask("d", retriever="dense"),
+            ask("e", "f", "g", retriever="lexical"),
+            ask("h", retriever="lexical", seed=1),
+            ask("i", "j", "k", retriever="lexical"),  # the ninth utterance of its kind: eight fit
+        ]
+        others = [asyncio.create_task(searches.find(each)) for each in wanted]
+        await asyncio.sleep(0)
+        index.gate.set()
+        await asyncio.gather(first, *others)
+
+    run(index, tmp_path, crowd)
+    assert index.sizes == [1, 6, 1, 1, 3]
+
+
+def test_one_that_asks_too_much_fails_alone(tmp_path: Path) -> None:
+    index = GatedIndex()
+
+    async def crowd(searches: Searches) -> None:
+        first = await hold(searches, index)
+        good, bad = asyncio.create_task(searches.find(ask("a"))), asyncio.create_task(searches.find(ask("b", k=51)))
+        await asyncio.sleep(0)
+        index.gate.set()
+        await first
+        assert len(json.loads(await good)["utterances"]) == 1
+        with pytest.raises(BadInput, match="fuses 50"):
+            await bad
+
+    run(index, tmp_path, crowd)
+
+
+def test_a_queue_that_is_full_is_said_before_anyone_waits(tmp_path: Path) -> None:
+    index = GatedIndex()
+
+    async def crowd(searches: Searches) -> None:
+        first = await hold(searches, index)
+        waiting = [asyncio.create_task(searches.find(ask(str(n)))) for n in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(Refused, match="3 requests wait") as raised:
+            await searches.find(ask("one more"))
+        assert (raised.value.status, raised.value.limit, raised.value.found) == (429, 3, 3)
+        assert raised.value.headers["Retry-After"] == "1"
+        index.gate.set()
+        assert len(await asyncio.gather(first, *waiting)) == 4
+        await searches.find(ask("later"))
+
+    run(index, tmp_path, crowd, queue=3)
+
+
+def test_who_would_wait_too_long_is_told_so_and_for_how_long(tmp_path: Path) -> None:
+    """What a search costs is learned from those before: 0.5 seconds an utterance, and ten wait already."""
+    index = GatedIndex()
+
+    async def crowd(searches: Searches) -> None:
+        first = await hold(searches, index)
+        searches._cost[ask("a").kind] = 0.5
+        waiting = [asyncio.create_task(searches.find(ask("a", "b"))) for _ in range(5)]
+        await asyncio.sleep(0)
+        with pytest.raises(Refused, match=r"about 5\.0 seconds") as raised:
+            await searches.find(ask("c"))
+        assert raised.value.headers["Retry-After"] == "5"
+        index.gate.set()
+        await asyncio.gather(first, *waiting)
+        assert searches._cost[ask("a").kind] < 0.5, "it has learned that they are quick"
+
+    run(index, tmp_path, crowd, patience=4.9)
+
+
+def test_who_gave_up_waiting_costs_nothing(tmp_path: Path) -> None:
+    index = GatedIndex()
+
+    async def crowd(searches: Searches) -> None:
+        first = await hold(searches, index)
+        gone = asyncio.create_task(searches.find(ask("gone")))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.sleep(0)
+        stays = asyncio.create_task(searches.find(ask("stays")))
+        await asyncio.sleep(0)
+        index.gate.set()
+        await asyncio.gather(first, stays)
+
+    run(index, tmp_path, crowd)
+    assert index.sizes == [1, 1]
+
+
+def test_a_crowd_over_http_leaves_the_probes_alone_and_is_answered_or_told_to_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import service.searches
+
+    go_on, inside, real = threading.Event(), threading.Semaphore(0), service.searches.neighbours_of
+
+    def slow(*given: Any) -> Any:
+        inside.release()
+        assert go_on.wait(20)
+        return real(*given)
+
+    settings = settings_in(tmp_path, workers=0, search_threads=2, search_queue=20)
+    with running(settings) as client, ThreadPoolExecutor(60) as threads:
+        client.post("/v1/neighbours", json=PLAY)
+        monkeypatch.setattr(service.searches, "neighbours_of", slow)
+        crowd = [threads.submit(client.post, "/v1/neighbours", json=PLAY) for _ in range(60)]
+        assert inside.acquire(timeout=20)
+        assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
+        refused = _first_done(crowd)
+        problem(refused, 429, "requests wait for a search", limit=20)
+        assert refused.headers["retry-after"]
+        go_on.set()
+        codes = [search.result(30).status_code for search in crowd]
+    assert set(codes) == {200, 429}
+    assert codes.count(200) >= 20
+
+
+def _first_done(crowd: Sequence[Any]) -> Any:
+    from concurrent.futures import FIRST_COMPLETED, wait
+
+    done, _ = wait(crowd, 20, FIRST_COMPLETED)
+    return next(iter(done)).result()
+
+
+def test_a_search_is_counted_with_its_utterances(client_alone: TestClient) -> None:
+    def searched() -> float:
+        return metrics.REGISTRY.get_sample_value("transferset_searched_utterances_total", {"retriever": "lexical"}) or 0
+
+    before = searched()
+    client_alone.post("/v1/neighbours", json=PLAY | {"utterances": ["a", "b", "c"]})
+    assert searched() == before + 3
+
+
+@pytest.fixture
+def client_alone(tmp_path: Path) -> Any:
+    with running(settings_in(tmp_path, workers=0)) as client:
+        yield client
