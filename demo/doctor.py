@@ -23,7 +23,7 @@ Verdict = Literal["has", "lacks", "note"]
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "indexer": ("numpy", "numba", "faiss-cpu", "sentence-transformers", "rank-bm25", "PyStemmer", "torch"),
     "service": ("fastapi", "uvicorn", "pydantic-settings", "python-multipart", "dbos"),
-    "distill": ("torch", "transformers", "safetensors", "pydantic", "scikit-learn"),
+    "distill": ("torch", "transformers", "safetensors", "pydantic", "seqeval"),
 }
 _FREE_BYTES_WANTED = 5 * 1024**3
 

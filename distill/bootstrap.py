@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 CONFIDENCE = 0.95
 # With fewer rows on which two arms differ no paired test reaches 5 %: five heads in a row have probability 1/16.
@@ -15,7 +17,7 @@ _CHUNK_DRAWS = 4_000_000  # draws held in memory at once
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and the 95 % percentile interval of its resampled values."""
+    """A score and the 95 % percentile interval of its resampled values."""
 
     value: float
     low: float
@@ -24,7 +26,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of two means over the same rows; `rows` is how many rows the two differ on."""
+    """A difference of two scores over the same rows; `rows` is how many rows the two differ on."""
 
     interval: Interval
     rows: int
@@ -37,41 +39,61 @@ class Difference:
 
 
 @dataclass(frozen=True, eq=False)
+class Column:
+    """One thing that is scored: `measure` gives a score for each row of weights (R, n), from rows' `evidence` (n, k).
+
+    Where the evidence of two columns is the same, no weight of that row can tell them apart.
+    """
+
+    measure: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+    evidence: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
 class Resamples:
-    """Scores per row and column (rows, columns), and the columns' means over resampled rows (resamples, columns).
+    """The columns' scores (columns,), and their scores over resampled rows (resamples, columns).
 
     All columns see the same draws: that is what pairs them.
     """
 
+    columns: Sequence[Column]
     scores: np.ndarray
-    means: np.ndarray
+    drawn: np.ndarray
 
-    def mean(self, column: int) -> Interval:
-        return _interval(float(self.scores[:, column].mean()), self.means[:, column])
+    def score(self, column: int) -> Interval:
+        return _interval(float(self.scores[column]), self.drawn[:, column])
 
     def difference(self, column: int, other: int) -> Difference:
         """`column` minus `other`."""
-        rows = self.scores[:, column] - self.scores[:, other]
-        interval = _interval(float(rows.mean()), self.means[:, column] - self.means[:, other])
-        return Difference(interval, int(np.count_nonzero(np.round(rows, _DECIMALS))))
+        interval = _interval(
+            float(self.scores[column] - self.scores[other]), self.drawn[:, column] - self.drawn[:, other]
+        )
+        between = np.round(self.columns[column].evidence - self.columns[other].evidence, _DECIMALS)
+        return Difference(interval, int(np.count_nonzero(between.any(axis=1))))
 
 
-def resample(scores: np.ndarray, *, resamples: int, seed: int) -> Resamples:
+def resample(columns: Sequence[Column], *, resamples: int, seed: int) -> Resamples:
     """Draw rows with replacement, as many as there are, `resamples` times; the draws depend on rows and seed alone."""
-    rows = len(scores)
+    rows = len(columns[0].evidence)
+    whole = np.array([column.measure(np.ones((1, rows)))[0] for column in columns])
+    drawn = [
+        np.stack([column.measure(weights) for column in columns], axis=1) for weights in _draws(rows, resamples, seed)
+    ]
+    return Resamples(columns, whole, np.concatenate(drawn))
+
+
+def _draws(rows: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.float64]]:
+    """How often each row was drawn, (many, rows), in chunks that fit in memory."""
     draw = np.random.default_rng(seed)
-    means = np.empty((resamples, scores.shape[1]))
     chunk = max(1, _CHUNK_DRAWS // rows)
     for start in range(0, resamples, chunk):
         many = min(chunk, resamples - start)
         drawn = draw.integers(0, rows, (many, rows), dtype=np.int32)
         drawn += (np.arange(many, dtype=np.int32) * rows)[:, None]
-        weights = np.bincount(drawn.ravel(), minlength=many * rows).reshape(many, rows)
-        means[start : start + many] = weights @ scores / rows
-    return Resamples(scores, means)
+        yield np.bincount(drawn.ravel(), minlength=many * rows).reshape(many, rows).astype(np.float64)
 
 
 def _interval(value: float, resampled: np.ndarray) -> Interval:
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(np.round(resampled, _DECIMALS), [tail, 1 - tail])
+    low, high = np.nanquantile(np.round(resampled, _DECIMALS), [tail, 1 - tail])
     return Interval(value, float(low), float(high))

@@ -7,7 +7,7 @@ at every update.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -44,8 +44,9 @@ class Checkpoint:
     def due(self) -> bool:
         return self._clock() - self._last >= self._interval_s
 
-    def write(self, model: nn.Module, optimizer: torch.optim.Optimizer, standing: Standing) -> None:
-        tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    def write(self, learners: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, standing: Standing) -> None:
+        """What learns, by names of the caller's choice, and how it stands."""
+        tensors = {f"{name}.{key}": t for name, module in learners.items() for key, t in module.state_dict().items()}
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,15 +56,17 @@ class Checkpoint:
         move_into_place(partial, self.path)
         self._last = self._clock()
 
-    def read(self, model: nn.Module, optimizer: torch.optim.Optimizer | None) -> Standing:
-        """Put model and optimizer back where they stood; the beginning when there is no checkpoint."""
+    def read(self, learners: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer | None) -> Standing:
+        """Put these learners and the optimizer back where they stood; the beginning when there is no checkpoint."""
         try:
             with safe_open(self.path, "pt") as file:
                 standing = json.loads(file.metadata()["standing"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         except (FileNotFoundError, SafetensorError):
             return Standing()
-        model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
+        for name, module in learners.items():
+            own = f"{name}."
+            module.load_state_dict({key.removeprefix(own): t for key, t in tensors.items() if key.startswith(own)})
         if optimizer is not None:
             _put_back(optimizer, tensors)
         return Standing(

@@ -47,6 +47,7 @@ def distill(
     from distill.config import read_config
 
     settings = read_config(config, overrides or [])
+    from distill.metrics import METRICS, METRICS_OF
     from distill.outcome import read_report, report_to_json
     from distill.pipeline import run_distillation
 
@@ -56,10 +57,11 @@ def distill(
     if as_json:
         print_json({"name": name, "id": run.id, "directory": str(run.directory), "report": report_to_json(report)})
         return
-    final = report.metrics.finetuned
+    final, (first, second, *_) = report.metrics.finetuned, METRICS_OF[report.task.kind]
     answer.print(
-        f"{name}  arm {report.arm}, seed {report.seed}: accuracy {final.accuracy:.1%}, macro F1 {final.macro_f1:.1%}, "
-        f"agreement {final.agreement:.1%} (teacher {report.teacher.metrics.accuracy:.1%})",
+        f"{name}  arm {report.arm}, seed {report.seed}: "
+        + ", ".join(f"{METRICS[metric].inline} {METRICS[metric].text(final[metric])}" for metric in (first, second))
+        + f", agreement {final['agreement']:.1%} (teacher {METRICS[first].text(report.teacher.metrics[first])})",
         markup=False,
         highlight=False,
     )
@@ -69,12 +71,15 @@ def distill(
 @app.command("compare")
 def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Names of runs, or quoted patterns: 'clinc-*'.")],
-    name: Annotated[str, typer.Option("--name", help="The comparison's title [default: the tasks]")] = "",
+    name: Annotated[str, typer.Option("--name", help="The comparison's title (default: the tasks)")] = "",
     baseline: Annotated[
-        str | None, typer.Option("--baseline", help="The arm that differences are to [default: no distillation]")
+        str | None, typer.Option("--baseline", help="The arm that differences are to (default: no distillation)")
     ] = None,
     arms: Annotated[
         list[str] | None, typer.Option("--arm", help="NAME=PATTERN: runs to be taken as one arm; repeatable.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="What decides, as in macro_f1 (default: the task kind's own)")
     ] = None,
     resamples: Annotated[int, typer.Option("--resamples", min=100, max=1_000_000, help="Of the bootstrap.")] = 10_000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap.")] = 0,
@@ -85,7 +90,7 @@ def compare(
     """Set runs side by side, arm by arm over their seeds, and say which differences the test rows support."""
     from distill import comparison, comparison_page, comparison_table
 
-    options = comparison.CompareOptions(name, baseline, comparison.read_arms(arms or []), resamples, seed)
+    options = comparison.CompareOptions(name, baseline, comparison.read_arms(arms or []), resamples, seed, metric)
     compared = comparison.compare(store_at(artifacts), runs, options)
     if html:
         comparison_page.write_comparison_page(compared, html)

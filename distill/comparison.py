@@ -1,6 +1,7 @@
 """The comparison: runs grouped by task and student, within them by arm, every arm measured over its seeds.
 
-Scores come from the runs' predictions, paired by row id; sizes, updates and settings from their reports.
+The metric that decides is the first of the task's kind (distill.metrics), or the one asked for. Scores come from the
+runs' predictions, paired by row id; sizes, updates and settings from their reports.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ from contract.manifest import Json
 from contract.store import FOLDERS, Store
 from distill.bootstrap import Difference, Interval, resample
 from distill.figures import listed
+from distill.metrics import METRICS, Metric
 from distill.outcome import REPORT, RUN_VERSION, RunReport, StudentFacts, TaskFacts, read_report
-from distill.predictions import Predictions, read_predictions
+from distill.predictions import Predictions, column_of, read_predictions
 
 RESAMPLES = 10_000
 _WILDCARDS = "*?["
 # Settings that do not make an arm: seeds, names, what `grouped` looks at, and updates, which the report has.
 _NOT_AN_ARM = {
     *("arm", "seed", "task.seed", "teacher.seed", "transfer_set", "transfer_set.name"),
-    *("task.path", "task.target", "task.shots", "task.test_split", "task.columns"),
+    *("task.path", "task.target", "task.shots", "task.test_split", "task.columns", "task.kind"),
     *("student.layers", "student.width", "student.heads", "student.from"),
     *("distill.updates", "finetune.updates", "finetune.updates_alone"),
 }
@@ -60,7 +62,8 @@ class Spread:
 class Arm:
     """One arm, over its seeds. Scores are shares; `texts` and the updates are means over seeds.
 
-    `difference` is to the baseline, `behind` to the arm with the highest accuracy; None for those two themselves.
+    `score` is in the metric that decides, `beside` in another one of the task's kind.
+    `difference` is to the baseline, `behind` to the best arm; None for those two themselves.
     `ratio` is (distilled - plain) / (teacher - plain).
     """
 
@@ -70,10 +73,10 @@ class Arm:
     texts: float | None
     distill_updates: float
     finetune_updates: float
-    accuracy: Interval
+    score: Interval
     by_seed: tuple[float, ...]
     spread: float | None
-    macro_f1: Spread
+    beside: Spread
     agreement: Spread
     difference: Difference | None
     behind: Difference | None
@@ -85,14 +88,19 @@ class TeacherLine:
     """The teacher, as the mean of the teachers of these runs."""
 
     models: tuple[str, ...]
-    accuracy: float
-    macro_f1: float
+    score: float
+    beside: float
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Arms that may be compared: one task, one set of test rows, one student. Worst arm first, best last."""
+    """Arms that may be compared: one task, one set of test rows, one student. Worst arm first, best last.
 
+    `metric` decides, `beside` is shown beside it.
+    """
+
+    metric: Metric
+    beside: Metric
     task: TaskFacts
     student: StudentFacts
     teacher: TeacherLine
@@ -128,13 +136,17 @@ class Comparison:
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """How to compare. `arms` maps the name of an arm to the pattern of its runs; `seed` is that of the bootstrap."""
+    """How to compare. `arms` maps the name of an arm to the pattern of its runs; `seed` is that of the bootstrap.
+
+    `metric` decides [the first of the task's kind].
+    """
 
     name: str = ""
     baseline: str | None = None
     arms: Mapping[str, str] = field(default_factory=dict)
     resamples: int = RESAMPLES
     seed: int = 0
+    metric: str | None = None
 
 
 def compare(store: Store, patterns: Sequence[str], options: CompareOptions | None = None) -> Comparison:
@@ -146,7 +158,8 @@ def compare(store: Store, patterns: Sequence[str], options: CompareOptions | Non
     if options.baseline is not None and not any(group.baseline for group in groups):
         known = listed(sorted({arm.name for group in groups for arm in group.arms}))
         raise BadInput(f"There is no arm {options.baseline!r} to serve as baseline; these runs have {known}")
-    return Comparison(options.name or _title(groups), tuple(groups), tuple(unfinished), options.resamples, options.seed)
+    title = options.name or listed(sorted({group.task.name for group in groups}))
+    return Comparison(title, tuple(groups), tuple(unfinished), options.resamples, options.seed)
 
 
 def read_arms(pairs: Sequence[str]) -> dict[str, str]:
@@ -193,39 +206,49 @@ def grouped(runs: Sequence[ComparedRun]) -> list[list[ComparedRun]]:
     groups: dict[tuple[object, ...], list[ComparedRun]] = defaultdict(list)
     for run in runs:
         task, student = run.report.task, run.report.student
-        of_task = (task.name, task.id, task.target, task.shots or 0, task.test_split, run.predictions.test_id)
+        of_task = (
+            task.name,
+            task.id,
+            task.kind,
+            task.target,
+            task.shots or 0,
+            task.test_split,
+            run.predictions.test_id,
+        )
         groups[*of_task, student.layers, student.width, student.heads, student.origin].append(run)
     return [groups[key] for key in sorted(groups)]
 
 
 def compare_group(runs: Sequence[ComparedRun], options: CompareOptions) -> Group:
     """Measure every arm of runs that share task, test rows and student."""
+    metric, beside = _chosen(runs, options.metric)
     members = _arms(runs)
-    names = sorted(members, key=lambda name: (_accuracy(members[name]), name))
-    correct = np.stack([_correct(members[name]) for name in names], axis=1)
-    teachers = {run.report.teacher.id: run for run in runs}
-    teacher = TeacherLine(
-        tuple(sorted({run.report.teacher.model for run in runs})),
-        float(np.mean([run.predictions.teacher_correct.mean() for run in teachers.values()])),
-        float(np.mean([run.predictions.teacher_macro_f1 for run in teachers.values()])),
-    )
-    sampled = resample(correct, resamples=options.resamples, seed=options.seed)
+    names = sorted(members, key=lambda name: (_rank(metric, members[name]), name))
+    teachers = [run.predictions.teacher for run in {run.report.teacher.id: run for run in runs}.values()]
+    models = tuple(sorted({run.report.teacher.model for run in runs}))
+    teacher = TeacherLine(models, *(float(np.mean([each(said) for said in teachers])) for each in (metric, beside)))
+    columns = [column_of(metric, [run.predictions.student for run in members[name]]) for name in names]
+    sampled = resample(columns, resamples=options.resamples, seed=options.seed)
     plain = next((i for i, name in enumerate(names) if members[name][0].report.transfer_set is None), None)
-    base = plain if options.baseline is None else _find(names, options.baseline)
+    base = plain if options.baseline is None else names.index(options.baseline) if options.baseline in names else None
     best = len(names) - 1
     arms = [
         _arm(
             name,
             members[name],
-            sampled.mean(column),
+            metric,
+            beside,
+            sampled.score(column),
             difference=None if base is None or column == base else sampled.difference(column, base),
             behind=None if column == best else sampled.difference(column, best),
-            ratio=None if plain is None or column == plain else _ratio(correct, column, plain, teacher.accuracy),
+            ratio=None
+            if plain is None or column == plain
+            else _ratio(metric, sampled.scores[column], sampled.scores[plain], teacher.score),
         )
         for column, name in enumerate(names)
     ]
-    report = runs[0].report
-    return Group(report.task, report.student, teacher, None if base is None else names[base], tuple(arms), tuple(runs))
+    report, baseline = runs[0].report, None if base is None else names[base]
+    return Group(metric, beside, report.task, report.student, teacher, baseline, tuple(arms), tuple(runs))
 
 
 def differing_settings(runs: Sequence[ComparedRun]) -> list[str]:
@@ -241,7 +264,7 @@ def arm_settings(report: RunReport) -> dict[str, str]:
     """What makes a run the arm it is, besides the retriever: dotted name -> value as text."""
     flat = {key: value for key, value in _flat(report.settings).items() if key not in _NOT_AN_ARM}
     if report.transfer_set is None:
-        flat = {key: value for key, value in flat.items() if not key.startswith("distill.")}
+        flat = {key: value for key, value in flat.items() if not key.startswith(("distill.", "objective."))}
     else:
         flat["distill.updates"] = str(report.updates.distill)
     return {**flat, "finetune.updates": str(report.updates.finetune)}
@@ -250,13 +273,15 @@ def arm_settings(report: RunReport) -> dict[str, str]:
 def _arm(
     name: str,
     runs: Sequence[ComparedRun],
-    accuracy: Interval,
+    metric: Metric,
+    beside: Metric,
+    score: Interval,
     *,
     difference: Difference | None,
     behind: Difference | None,
     ratio: float | None,
 ) -> Arm:
-    by_seed = tuple(float(run.predictions.correct.mean()) for run in runs)
+    by_seed = _by_seed(metric, runs)
     texts = [run.report.transfer_set.texts for run in runs if run.report.transfer_set]
     return Arm(
         name,
@@ -265,10 +290,10 @@ def _arm(
         float(np.mean(texts)) if texts else None,
         float(np.mean([run.report.updates.distill for run in runs])),
         float(np.mean([run.report.updates.finetune for run in runs])),
-        accuracy,
+        score,
         by_seed,
         _spread(by_seed).deviation,
-        _spread([run.predictions.macro_f1 for run in runs]),
+        _spread(_by_seed(beside, runs)),
         _spread([run.predictions.agreement for run in runs]),
         difference,
         behind,
@@ -334,13 +359,26 @@ def _flat(settings: Mapping[str, Json], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _correct(runs: Sequence[ComparedRun]) -> np.ndarray:
-    """Per test row the share of seeds that are right, float (rows,)."""
-    return np.asarray(np.mean([run.predictions.correct for run in runs], axis=0))
+def _chosen(runs: Sequence[ComparedRun], wanted: str | None) -> tuple[Metric, Metric]:
+    """The metric that decides and the one beside it; BadInput where the runs cannot be judged by the wanted one."""
+    known = [name for name in runs[0].predictions.metrics if all(name in run.predictions.metrics for run in runs)]
+    if wanted is None:
+        return METRICS[known[0]], METRICS[known[1]]
+    if wanted not in known:
+        raise BadInput(
+            f"Runs of task {runs[0].report.task.name} cannot be compared by {wanted!r}; expected {listed(known)}"
+        )
+    return METRICS[wanted], METRICS[next(name for name in known if name != wanted)]
 
 
-def _accuracy(runs: Sequence[ComparedRun]) -> float:
-    return float(_correct(runs).mean())
+def _by_seed(metric: Metric, runs: Sequence[ComparedRun]) -> tuple[float, ...]:
+    return tuple(metric(run.predictions.student) for run in runs)
+
+
+def _rank(metric: Metric, runs: Sequence[ComparedRun]) -> float:
+    """The mean over seeds, the higher the better."""
+    mean = round(float(np.mean(_by_seed(metric, runs))), 12)
+    return -mean if metric.is_error else mean
 
 
 def _spread(values: Sequence[float]) -> Spread:
@@ -348,21 +386,13 @@ def _spread(values: Sequence[float]) -> Spread:
     return Spread(float(np.mean(values)), deviation)
 
 
-def _ratio(correct: np.ndarray, column: int, plain: int, teacher: float) -> float | None:
+def _ratio(metric: Metric, arm: float, plain: float, teacher: float) -> float | None:
     """The distillation ratio; None where the teacher is no better than the plain student."""
-    reachable = teacher - float(correct[:, plain].mean())
-    return float(correct[:, column].mean() - correct[:, plain].mean()) / reachable if reachable > 0 else None
-
-
-def _find(names: Sequence[str], wanted: str) -> int | None:
-    return names.index(wanted) if wanted in names else None
+    reachable = plain - teacher if metric.is_error else teacher - plain
+    return (arm - plain) / (teacher - plain) if reachable > 0 else None
 
 
 def _unfinished(store: Store) -> list[str]:
     """Directories of runs without a manifest."""
     drafts = {path.parent.name for path in (store.root / FOLDERS["run"]).glob("*/.draft")}
     return sorted(drafts - set(store.names("run")))
-
-
-def _title(groups: Sequence[Group]) -> str:
-    return listed(sorted({group.task.name for group in groups}))

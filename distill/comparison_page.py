@@ -8,15 +8,15 @@ from contract.errors import BadInput
 from contract.manifest import write_whole
 from distill.comparison import Arm, Comparison, Group
 from distill.comparison_table import (
-    COLUMNS,
     DIFFERENCE,
     NOT_TOLD_APART,
     arm_cells,
+    columns_of,
     student_text,
     task_text,
     teacher_cells,
 )
-from distill.figures import percent, points
+from distill.figures import points
 from distill.page import Markup, heading, joined, page, section, table, tag
 from distill.plots import Dot, Role, dot_plot
 from distill.verdict import Note, about_selection, difference_text, notes, verdict
@@ -53,43 +53,49 @@ def _group(group: Group, comparison: Comparison, *, lead_said: bool) -> Markup:
 
 
 def _plot(group: Group) -> Markup:
-    """Every arm's accuracy; around it the interval of its difference to the baseline, laid beside the baseline."""
+    """Every arm's score; around it the interval of its difference to the baseline, laid beside the baseline."""
     base = next((arm for arm in group.arms if arm.name == group.baseline), None)
     dots = [_dot(arm, base, group) for arm in group.arms]
-    dots.append(Dot(teacher_cells(group)[0], group.teacher.accuracy, "teacher"))
-    references = [base.accuracy.value] if base else []
-    described = "; ".join(f"{dot.label} {percent(dot.value)} {dot.note}".strip() for dot in dots)
+    dots.append(Dot(teacher_cells(group)[0], group.teacher.score, "teacher"))
+    references = [base.score.value] if base else []
+    described = "; ".join(f"{dot.label} {group.metric.text(dot.value)} {dot.note}".strip() for dot in dots)
+    named = group.metric.inline
     if base:
         caption = (
-            f"Dots are mean accuracy, rings single seeds. Bars are the 95 % interval of the paired difference to "
+            f"Dots are mean {named}, rings single seeds. Bars are the 95 % interval of the paired difference to "
             f"{base.name} (dashed): a bar that touches the dashed line is no difference."
         )
     else:
-        caption = "Dots are mean accuracy, rings single seeds. Bars are the 95 % interval over test rows."
+        caption = f"Dots are mean {named}, rings single seeds. Bars are the 95 % interval over test rows."
     return tag(
-        "figure", dot_plot(dots, f"Accuracy by arm: {described}", references=references), tag("figcaption", caption)
+        "figure",
+        dot_plot(dots, f"{group.metric.title} by arm: {described}", references=references, text=group.metric.text),
+        tag("figcaption", caption),
     )
 
 
 def _dot(arm: Arm, base: Arm | None, group: Group) -> Dot:
     role: Role = "plain" if arm is base else "best" if arm is group.winner else "arm"
-    interval = None if base else (arm.accuracy.low, arm.accuracy.high)
+    interval = None if base else (arm.score.low, arm.score.high)
     note = ""
     if base and arm.difference:
-        by, start = arm.difference.interval, base.accuracy.value
+        by, start = arm.difference.interval, base.score.value
         interval = (start + by.low, start + by.high)
         note = f"({points(by.value)})" if arm.difference.told_apart else f"({NOT_TOLD_APART})"
     seeds = arm.by_seed if len(arm.by_seed) > 1 else ()
-    return Dot(arm.name, arm.accuracy.value, role, interval, seeds, note)
+    return Dot(arm.name, arm.score.value, role, interval, seeds, note)
 
 
 def _table(group: Group) -> Markup:
     rows = [_cells(arm, group) for arm in group.arms] + [teacher_cells(group)]
     columns = [
-        f"{column} to {group.baseline}" if column == "Difference" and group.baseline else column for column in COLUMNS
+        f"{column} to {group.baseline}" if column == "Difference" and group.baseline else column
+        for column in columns_of(group)
     ]
     marked = len(group.arms) - 1 if group.winner else None
-    return table("Arms from the lowest to the highest accuracy, and the teacher", columns, rows, marked=marked)
+    return table(
+        f"Arms from the worst to the best {group.metric.inline}, and the teacher", columns, rows, marked=marked
+    )
 
 
 def _cells(arm: Arm, group: Group) -> tuple[str, ...]:

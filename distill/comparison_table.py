@@ -19,8 +19,9 @@ from distill.outcome import StudentFacts
 from distill.verdict import Note, about_selection, difference_text, notes, verdict
 
 # From the most to the least telling: a narrow terminal leaves out the last ones, a phone scrolls to them.
-COLUMNS = ("Arm", "Accuracy %", "Difference", "Ratio", "Macro F1 %", "Agreement %", "Seeds", "Texts", "Updates")
-DIFFERENCE = COLUMNS.index("Difference")
+# The two metrics are the group's, in hundredths.
+_COLUMNS = ("Arm", "{metric}", "Difference", "Ratio", "{beside}", "Agreement %", "Seeds", "Texts", "Updates")
+DIFFERENCE = _COLUMNS.index("Difference")
 NOT_TOLD_APART = "not told apart"
 BASELINE = "baseline"
 
@@ -60,7 +61,8 @@ def group_title(group: Group) -> str:
 
 def task_text(group: Group) -> str:
     shots = f", {group.task.shots} labelled rows a class" if group.task.shots else ""
-    return f"{group.task.name} ({group.task.target}{shots})"
+    also = {"joint": " and slots", "out-of-scope": " and what is out of scope"}.get(group.task.kind, "")
+    return f"{group.task.name} ({group.task.target}{also}{shots})"
 
 
 def student_text(student: StudentFacts) -> str:
@@ -68,14 +70,20 @@ def student_text(student: StudentFacts) -> str:
     return f"{student.layers} layers × {student.width} {origin}"
 
 
+def columns_of(group: Group) -> tuple[str, ...]:
+    """The headings: 'Accuracy %', and of a correlation 'Spearman × 100'."""
+    metric, beside = (f"{each.title} {'%' if each.is_share else '× 100'}" for each in (group.metric, group.beside))
+    return tuple(column.format(metric=metric, beside=beside) for column in _COLUMNS)
+
+
 def arm_cells(arm: Arm, group: Group) -> tuple[str, ...]:
-    """The cells of an arm's row, below COLUMNS."""
+    """The cells of an arm's row, below `columns_of`."""
     return (
         arm.name,
-        f"{hundredths(arm.accuracy.value)} ± {hundredths(arm.spread)}",
+        f"{hundredths(arm.score.value)} ± {hundredths(arm.spread)}",
         BASELINE if arm.name == group.baseline else difference_text(arm.difference) or MISSING,
         MISSING if arm.ratio is None else f"{arm.ratio:.2f}",
-        hundredths(arm.macro_f1.mean),
+        hundredths(arm.beside.mean),
         hundredths(arm.agreement.mean),
         str(len(arm.seeds)),
         count(arm.texts),
@@ -84,28 +92,28 @@ def arm_cells(arm: Arm, group: Group) -> tuple[str, ...]:
 
 
 def teacher_cells(group: Group) -> tuple[str, ...]:
-    """The cells of the teacher's row, below COLUMNS."""
+    """The cells of the teacher's row, below `columns_of`."""
     teacher = group.teacher
     name = f"teacher ({', '.join(teacher.models)})"
-    return (name, hundredths(teacher.accuracy), "", "", hundredths(teacher.macro_f1), "", "", "", "")
+    return (name, hundredths(teacher.score), "", "", hundredths(teacher.beside), "", "", "", "")
 
 
 def _fitting_table(group: Group, width: int) -> RenderableType:
     """The table with as many columns as fit, at least those to the ratio."""
-    measuring = Console(width=10_000)
-    for columns in range(len(COLUMNS), DIFFERENCE + 1, -1):
+    measuring, names = Console(width=10_000), columns_of(group)
+    for columns in range(len(names), DIFFERENCE + 1, -1):
         table = _table(group, columns)
         if measuring.measure(table).maximum <= width:
             break
-    if columns == len(COLUMNS):
+    if columns == len(names):
         return table
-    hidden = listed([column.removesuffix(" %").lower() for column in COLUMNS[columns:]])
+    hidden = listed([column.removesuffix(" %").lower() for column in names[columns:]])
     return RichGroup(table, Text(f"(a wider terminal, or --json, shows {hidden} too)", style="dim"))
 
 
 def _table(group: Group, columns: int) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for number, column in enumerate(COLUMNS[:columns]):
+    for number, column in enumerate(columns_of(group)[:columns]):
         table.add_column(column, justify="right" if number else "left", no_wrap=True)
     for arm in group.arms:
         cells = [Text(cell) for cell in arm_cells(arm, group)]
@@ -129,6 +137,8 @@ def _group_to_json(group: Group, comparison: Comparison) -> dict[str, Json]:
     student = asdict(group.student)
     student["from"] = student.pop("origin")
     return {
+        "metric": {"title": group.metric.title, "formula": group.metric.formula, "is_error": group.metric.is_error},
+        "beside": {"title": group.beside.title, "formula": group.beside.formula, "is_error": group.beside.is_error},
         "task": asdict(group.task),
         "student": student,
         "teacher": {**asdict(group.teacher), "models": list(group.teacher.models)},
@@ -143,15 +153,15 @@ def _group_to_json(group: Group, comparison: Comparison) -> dict[str, Json]:
 
 
 def _arm_to_json(arm: Arm) -> dict[str, Json]:
-    accuracy = {"mean": arm.accuracy.value, "low": arm.accuracy.low, "high": arm.accuracy.high}
+    score = {"mean": arm.score.value, "low": arm.score.low, "high": arm.score.high}
     return {
         "arm": arm.name,
         "runs": list(arm.runs),
         "seeds": list(arm.seeds),
         "texts": arm.texts,
         "updates": {"distill": arm.distill_updates, "finetune": arm.finetune_updates},
-        "accuracy": {**accuracy, "deviation": arm.spread, "by_seed": list(arm.by_seed)},
-        "macro_f1": asdict(arm.macro_f1),
+        "score": {**score, "deviation": arm.spread, "by_seed": list(arm.by_seed)},
+        "beside": asdict(arm.beside),
         "agreement": asdict(arm.agreement),
         "difference": _difference_to_json(arm.difference),
         "difference_to_best": _difference_to_json(arm.behind),

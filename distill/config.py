@@ -11,21 +11,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from contract.errors import BadInput, NotFound
 from contract.manifest import Json
 from contract.task import Target
 
+# What is learnt of a text. Pairs are no kind of their own: two sentences are read as one text.
+Kind = Literal["classes", "regression", "slots", "joint", "out-of-scope"]
 Origin = Literal["scratch", "skip", "first", "last"]
 Pooling = Literal["mean", "first"]
 Precision = Literal["auto", "float32", "bfloat16"]
+SoftTargets = Literal["kl", "ce", "mse"]
+LayerMapping = Literal["skip", "last", "first", "top", "emd"]
+IntermediateName = Literal[
+    "hidden-mse", "hidden-l2", "hidden-cosine", "hidden-ce", "pkd", "attention", "minilm", "minilmv2",
+    "infonce", "nwj", "tuba", "mi-alpha",
+]  # fmt: skip
 
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Updates = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Tokens = Annotated[int, Field(ge=8, le=512)]
+Splits = str | Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class _Section(BaseModel):
@@ -35,18 +45,34 @@ class _Section(BaseModel):
 class TaskConfig(_Section):
     """The task's gold labels. `shots` keeps so many training rows a class, drawn with `seed`.
 
+    `kind`: what is learnt [classes of the target; amounts, where the label is numbers with a point]. "slots" are the
+    BIO tags alone, "joint" the tags and the target's classes; `slot_weight` is what their loss weighs beside the
+    sentence's. "out-of-scope" learns the classes without the label `out_of_scope`, and is judged by telling its rows
+    in the test from the others.
+    A split may be several: ["test", "oos_test"].
     `unseen_labels`: labels that stand only in the test are refused, or counted as wrong; no student can say them.
     """
 
     path: Path
+    kind: Kind | None = None
     target: Target | None = None
+    out_of_scope: str = "oos"
+    slot_weight: Rate = 1.0
     shots: Annotated[int, Field(ge=1)] | None = None
     seed: Seed = 0
-    train_split: str = "train"
-    test_split: str = "test"
+    train_split: Splits = "train"
+    test_split: Splits = "test"
     columns: dict[str, str] = Field(default_factory=dict)
     skip_bad_rows: bool = False
     unseen_labels: Literal["refuse", "wrong"] = "refuse"
+
+    @property
+    def train_splits(self) -> tuple[str, ...]:
+        return (self.train_split,) if isinstance(self.train_split, str) else self.train_split
+
+    @property
+    def test_splits(self) -> tuple[str, ...]:
+        return (self.test_split,) if isinstance(self.test_split, str) else self.test_split
 
 
 class TransferSetConfig(_Section):
@@ -92,12 +118,69 @@ class StudentConfig(_Section):
     max_length: Tokens = 64
 
 
+class ObjectiveConfig(_Section):
+    """What a student distils by: losses, each times its weight, added up. Gold labels count where a text has one.
+
+    `intermediate` is "none", one name, or several with one `intermediate_weight` for all or one each; the teacher then
+    runs beside the student. `layer_mapping` is [top for minilm and minilmv2, as in their papers, skip for the rest], or
+    `layer_pairs` say it: [[student layer, teacher layer], …]. `pooling`, by which pkd and the mutual-information family
+    make a text's state of its tokens', is [the teacher's own]. `alpha` is mi-alpha's: 1 is infonce, 0 is tuba.
+    `relation_heads` are minilmv2's, [as many as the teacher has heads].
+    """
+
+    soft_weight: Weight = 1.0
+    hard_weight: Weight = 0.0
+    soft_targets: SoftTargets = "kl"
+    temperature: Rate = 2.0
+    intermediate: tuple[IntermediateName, ...] = ()
+    intermediate_weight: tuple[Rate, ...] = (1.0,)
+    layer_mapping: LayerMapping | None = None
+    layer_pairs: tuple[tuple[int, int], ...] = ()
+    pooling: Pooling | None = None
+    alpha: Share = 0.9
+    relation_heads: Annotated[int, Field(ge=1)] | None = None
+
+    @field_validator("intermediate", "intermediate_weight", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return value
+        return () if value == "none" else (value,)
+
+    @field_serializer("intermediate", "intermediate_weight")
+    def _as_written(self, value: tuple[Json, ...]) -> Json:
+        """One name or number where there is one: `compare` tells runs apart by it."""
+        return value[0] if len(value) == 1 else list(value) or "none"
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> ObjectiveConfig:
+        names, weights = self.intermediate, self.intermediate_weight
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"intermediate names one objective twice: {', '.join(names)}; give it once, with its weight"
+            )
+        if len(weights) not in (1, len(names)):
+            raise ValueError(
+                f"intermediate_weight has {len(weights)} numbers for {len(names)} objectives; "
+                "give one for all, or one each"
+            )
+        if not (self.soft_weight or self.hard_weight or names):
+            raise ValueError("every weight is 0, so that nothing is learnt; raise soft_weight, or name an intermediate")
+        if self.layer_mapping and self.layer_pairs:
+            raise ValueError("layer_mapping and layer_pairs both say which layers are compared; leave one out")
+        return self
+
+    @property
+    def intermediates(self) -> tuple[tuple[IntermediateName, float], ...]:
+        """The intermediate objectives with their weights."""
+        weights = self.intermediate_weight * (len(self.intermediate) if len(self.intermediate_weight) == 1 else 1)
+        return tuple(zip(self.intermediate, weights, strict=True))
+
+
 class DistillConfig(TrainingConfig):
-    """`soft_weight` is the soft-target loss's share, the rest is the gold labels' where a text has one."""
+    """How long and how fast a student learns from the teacher; by what, [objective] says."""
 
     updates: Updates = 2500
-    temperature: Rate = 2.0
-    soft_weight: Share = 1.0
 
 
 class FinetuneConfig(TrainingConfig):
@@ -117,6 +200,7 @@ class RunConfig(_Section):
     transfer_set: TransferSetConfig | None = None
     teacher: TeacherConfig = TeacherConfig()
     student: StudentConfig = StudentConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
     distill: DistillConfig = DistillConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     seed: Seed = 0
@@ -196,19 +280,29 @@ def _sentence(error: ValidationError) -> str:
     fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
     key = ".".join(map(str, fault["loc"]))
     if fault["type"] == "extra_forbidden":
-        known = _known_keys(fault["loc"][:-1])
-        near = difflib.get_close_matches(str(fault["loc"][-1]), known, 1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"known there: {', '.join(known)}"
-        return f"unknown setting {key!r}; {hint}"
+        return f"unknown setting {key!r}; {_hint(fault['loc'])}"
+    if fault["type"] == "value_error":
+        return f"{key}: {fault['ctx']['error']}"
     if fault["type"] == "missing":
         return f"the setting {key!r} is missing; add it"
     if fault["loc"] == ("task", "target"):
         return (
             f"task.target: expected label, intent or domain, found {fault['input']!r}; "
-            "regression and slots are not taught yet"
+            'slots are a kind: task.kind = "slots" or "joint"'
         )
     found = repr(fault["input"])[:60]
     return f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}, found {found}; change it in the file or with --set"
+
+
+def _hint(unknown: tuple[int | str, ...]) -> str:
+    """The setting that was meant: of that name in another section, else of a like name in this one."""
+    *section, name = map(str, unknown)
+    elsewhere = [other for other in RunConfig.model_fields if section and name in _known_keys((other,))]
+    if len(elsewhere) == 1:
+        return f"did you mean {elsewhere[0]}.{name}?"
+    known = _known_keys(tuple(section))
+    near = difflib.get_close_matches(name, known, 1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"known there: {', '.join(known)}"
 
 
 def _known_keys(section: tuple[int | str, ...]) -> list[str]:
@@ -216,5 +310,8 @@ def _known_keys(section: tuple[int | str, ...]) -> list[str]:
     for name in section:
         annotation = model.model_fields[str(name)].annotation
         choices = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(c for c in choices if isinstance(c, type) and issubclass(c, BaseModel))
+        found = next((c for c in choices if isinstance(c, type) and issubclass(c, BaseModel)), None)
+        if found is None:
+            return []
+        model = found
     return sorted(field.alias or name for name, field in model.model_fields.items())

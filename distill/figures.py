@@ -19,6 +19,11 @@ def points(difference: float | None) -> str:
     return f"{rounded:+.1f}".replace("-", "\N{MINUS SIGN}") if rounded else "0.0"
 
 
+def thousandths(number: float | None) -> str:
+    """0.80712 -> '0.807'; a dash where there is nothing."""
+    return MISSING if number is None else f"{number:.3f}"
+
+
 def hundredths(share: float | None) -> str:
     """A share below a heading that says per cent: 0.8071 -> '80.7'."""
     return MISSING if share is None else f"{100 * share:.1f}"

@@ -10,14 +10,15 @@ from contract.progress import Progress
 from contract.store import Store
 from distill.config import RunConfig
 from distill.device import Device
+from distill.examples import Examples
 from distill.gold import Gold
-from distill.labels import obtain_labels, read_logits
+from distill.labels import obtain_labels, read_labels
 from distill.outcome import NO_DISTILLATION, TransferSetFacts
+from distill.slots import SlotLessons
 from distill.student import Student
 from distill.teacher import Teacher
 from distill.texts import Texts, open_transfer_set, read_texts, text_id
 from distill.tokens import tokenize
-from distill.training import Examples
 
 # The arm a transfer set makes, by its retriever; any other retriever makes the retrieved arm.
 _ARMS = {"none": "task-only", "random": "generic-random", "augmented": "augmented"}
@@ -50,12 +51,16 @@ class Lessons:
         )
 
     def examples(self, student: Student, gold: Gold) -> Examples:
-        """Every text with the teacher's logits, and with its gold class where it is a training row."""
+        """Every text with the teacher's logits, and with its gold labels where it is a training row."""
         table = self.texts.table
         texts, pairs = table["text"].to_pylist(), table["text_pair"].to_pylist()
-        tokens = tokenize(student.tokenizer, texts, pairs, max_length=student.max_length)
-        classes = gold.classes_of(table["utterance_id"].to_pylist(), texts)
-        return Examples(tokens, classes, read_logits(self.labels, self.texts))
+        utterances = table["utterance_id"].to_pylist()
+        words = self.texts.words if gold.tags else None
+        tokens = tokenize(student.tokenizer, texts, pairs, max_length=student.max_length, words=words)
+        labels = read_labels(self.labels, self.texts, len(gold.tags))
+        slots = None if words is None else SlotLessons(gold.tags_of(utterances, texts, words), labels.slots)
+        classes, amounts = gold.classes_of(utterances, texts), gold.amounts_of(utterances, texts)
+        return Examples(tokens, classes, labels.logits, amounts, slots)
 
 
 def obtain_lessons(

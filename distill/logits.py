@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,44 +15,67 @@ from torch import nn
 
 from distill.batches import by_length
 from distill.device import Device, threads
+from distill.states import Said
 from distill.tokens import Batch, Tokens, tokenize
+from distill.words import gather_words, split_words
 
 TOKENS_A_BATCH = 4096  # fixed, since batches of another shape round otherwise
 WARM_UPS, TIMED = 10, 100
 
 
-def logits_of(
-    model: nn.Module, forward: Callable[[Batch], torch.Tensor], tokens: Tokens, device: Device
-) -> npt.NDArray[np.float32]:
-    """The logits of all texts, (n, C), in their order."""
+@dataclass(frozen=True)
+class Logits:
+    """Of many texts: one row a text, and one row a word, NaN where no token says the word; None for what is not."""
+
+    sentence: npt.NDArray[np.float32] | None  # (n, C)
+    slots: npt.NDArray[np.float32] | None  # (W, T)
+
+
+def logits_of(model: nn.Module, forward: Callable[[Batch], Said], tokens: Tokens, device: Device) -> Logits:
+    """The logits of all texts, in their order."""
     model.eval()
-    logits: npt.NDArray[np.float32] | None = None
+    sentence: npt.NDArray[np.float32] | None = None
+    slots: npt.NDArray[np.float32] | None = None
     with torch.inference_mode(), device.matmuls():
         for rows in by_length(tokens.lengths, TOKENS_A_BATCH):
-            found = forward(tokens.batch(rows, device.name)).float().cpu().numpy()
-            if logits is None:
-                logits = np.empty((len(tokens), found.shape[1]), np.float32)
-            logits[rows] = found
-    assert logits is not None, "there is at least one text"
-    return logits
+            outputs = forward(tokens.batch(rows, device.name))
+            if outputs.logits is not None:
+                found = outputs.logits.float().cpu().numpy()
+                sentence = np.empty((len(tokens), found.shape[1]), np.float32) if sentence is None else sentence
+                sentence[rows] = found
+            if outputs.slot_logits is not None and tokens.words is not None:
+                found = outputs.slot_logits.float().cpu().numpy()
+                if slots is None:
+                    slots = np.full((len(tokens.words.places), found.shape[1]), np.nan, np.float32)
+                slots[tokens.words.of(rows)[0]] = found
+    assert sentence is not None or slots is not None, "there is at least one text"
+    return Logits(sentence, slots)
 
 
 def ms_per_utterance(
     model: nn.Module,
-    forward: Callable[[Batch], torch.Tensor],
+    forward: Callable[[Batch], Said],
     tokenizer: Any,
     texts: Sequence[tuple[str, str | None]],
     device: Device,
     *,
     max_length: int,
+    with_words: bool = False,
 ) -> float:
-    """The median milliseconds for one text, tokenising included: batch 1, one thread, float32."""
+    """The median milliseconds for one text, tokenising included: batch 1, one thread, float32.
+
+    `with_words`: its words are found and tagged too, as a task with slots asks.
+    """
     model.eval()
     taken = []
     with torch.inference_mode(), threads(1):
         for text, pair in [texts[0]] * WARM_UPS + list(texts[:TIMED]):
             began = time.perf_counter()
-            batch = tokenize(tokenizer, [text], [pair], max_length=max_length).batch(np.zeros(1, np.int64), device.name)
-            forward(batch).cpu()
+            words = gather_words([split_words(text)]) if with_words else None
+            tokens = tokenize(tokenizer, [text], [pair], max_length=max_length, words=words)
+            outputs = forward(tokens.batch(np.zeros(1, np.int64), device.name))
+            for logits in (outputs.logits, outputs.slot_logits):
+                if logits is not None:
+                    logits.cpu()
             taken.append(1000 * (time.perf_counter() - began))
     return round(statistics.median(taken[WARM_UPS:]), 3)

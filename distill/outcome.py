@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from contract.errors import CorruptArtifact
 from contract.manifest import Json
+from distill.config import Kind
 
 REPORT = "report.json"
 RUN_VERSION = 1  # of the format of a run's directory
@@ -32,6 +33,8 @@ class TaskFacts:
     test_rows: int
     test_split: str
     unseen_labels: int = 0  # labels that stand only in the test: their rows are kept, and counted as wrong
+    kind: Kind = "classes"
+    unseen_slots: int = 0  # kinds of slots that stand only in the test: counted as missed
 
 
 @dataclass(frozen=True)
@@ -48,17 +51,13 @@ class TransferSetFacts:
 
 
 @dataclass(frozen=True)
-class TeacherScores:
-    accuracy: float
-    macro_f1: float
-
-
-@dataclass(frozen=True)
 class TeacherFacts:
+    """The teacher; `metrics` are on the test split, by name."""
+
     model: str
     id: str
     parameters: int
-    metrics: TeacherScores
+    metrics: Mapping[str, float]
     ms_per_utterance: float
 
 
@@ -80,20 +79,28 @@ class Updates:
 
 
 @dataclass(frozen=True)
-class StudentScores:
-    """On the test split; `agreement` is the share of it where student and teacher say the same."""
+class LanguageScores:
+    """The metric that decides, on the test rows of one language; None where they are too few to say."""
 
-    accuracy: float
-    macro_f1: float
-    agreement: float
+    lang: str
+    rows: int
+    student: float | None
+    teacher: float | None
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """The student after distilling (None without a transfer set) and at its end, after finetuning."""
+    """The student on the test split, after distilling (None without a transfer set) and after finetuning, by name.
 
-    distilled: StudentScores | None
-    finetuned: StudentScores
+    `agreement` is how far it says what the teacher says. `intervals` and `teacher_intervals` are the 95 % intervals
+    of the finetuned student's and of the teacher's scores over test rows, (low, high).
+    """
+
+    distilled: Mapping[str, float] | None
+    finetuned: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    teacher_intervals: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    by_language: tuple[LanguageScores, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -184,7 +191,7 @@ def _made(kind: type[T], raw: Json) -> T:
     values = {
         item.name: _value(hints[item.name], raw[_key(item)])
         for item in dataclasses.fields(kind)  # type: ignore[arg-type]
-        if _key(item) in raw or item.default is dataclasses.MISSING
+        if _key(item) in raw or (item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING)
     }
     return kind(**values)
 
@@ -197,6 +204,8 @@ def _value(kind: Any, raw: Json) -> Any:
         kind = next(choice for choice in typing.get_args(kind) if choice is not types.NoneType)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return _made(kind, raw)
+    if typing.get_origin(kind) is Mapping:
+        return {str(key): _value(typing.get_args(kind)[1], inner) for key, inner in raw.items()}
     if typing.get_origin(kind) is tuple:
         return tuple(_value(typing.get_args(kind)[0], inner) for inner in raw)
     if kind is float:

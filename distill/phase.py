@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from contract.draft import Draft
 from contract.errors import CorruptArtifact
@@ -12,14 +12,17 @@ from contract.progress import Progress
 from distill.checkpoint import Checkpoint
 from distill.config import RunConfig
 from distill.device import Device
-from distill.evaluation import predicted_labels
+from distill.evaluation import Answers, answers_of
+from distill.examples import Examples, gold_examples
 from distill.gold import Gold
 from distill.lessons import Lessons
 from distill.logits import logits_of
-from distill.objectives import HARD, Objective
+from distill.objectives import HARD, Objective, make_objective
 from distill.outcome import CurvePoint
+from distill.states import Shape, watched
 from distill.student import Student
-from distill.training import Examples, Recipe, train
+from distill.teacher import Teacher
+from distill.training import Recipe, train
 
 
 @dataclass(frozen=True)
@@ -39,26 +42,42 @@ class Learned:
 
     curve: tuple[CurvePoint, ...]
     seconds: float
-    predicted: list[str]
+    answers: Answers
 
 
-def distill_student(course: Course, student: Student, lessons: Lessons) -> Learned:
-    """Match the teacher on the transfer set."""
-    config = course.config.distill
-    objective = Objective(config.soft_weight, config.temperature)
-    recipe = Recipe.of(config, config.updates, course.config.seed)
-    return _learn("distill", course, student, lambda: lessons.examples(student, course.gold), objective, recipe)
+def distill_student(course: Course, student: Student, teacher: Teacher, lessons: Lessons) -> Learned:
+    """Match the teacher on the transfer set; it runs beside the student where its states are asked for."""
+    config = course.config
+    objective = make_objective(
+        config.objective,
+        Shape.of(student.config),
+        Shape.of(teacher.model.encoder.config),
+        pooling=teacher.model.pooling,
+        device=course.device.name,
+        seed=config.seed,
+        slot_weight=config.task.slot_weight,
+    )
+
+    def examples() -> Examples:
+        stored = lessons.examples(student, course.gold)
+        if not objective.sight:
+            return stored
+        assert student.tokenizer.get_vocab() == teacher.tokenizer.get_vocab(), "the teacher reads the student's tokens"
+        return replace(stored, teacher=teacher.shown(objective.sight))
+
+    recipe = Recipe.of(config.distill, config.distill.updates, config.seed)
+    return _learn("distill", course, student, examples, objective, recipe)
 
 
 def finetune(course: Course, student: Student) -> Learned:
     """Train on the task's gold labels."""
 
     def examples() -> Examples:
-        train_rows = course.gold.train
-        return Examples(train_rows.tokens(student.tokenizer, student.max_length), train_rows.classes)
+        return gold_examples(course.gold, course.gold.train.tokens(student.tokenizer, student.max_length))
 
     recipe = Recipe.of(course.config.finetune_recipe, course.config.finetune_updates, course.config.seed)
-    return _learn("finetune", course, student, examples, HARD, recipe)
+    objective = replace(HARD, slot_weight=course.config.task.slot_weight)
+    return _learn("finetune", course, student, examples, objective, recipe)
 
 
 def _learn(
@@ -73,17 +92,19 @@ def _learn(
     checkpoint = Checkpoint(course.draft.scratch(f"{name}.safetensors"), time.monotonic)
     receipt = course.draft.receipt(name)
     if receipt is not None:
-        if checkpoint.read(student.model, None).update < recipe.updates:
+        if checkpoint.read({"model": student.model}, None).update < recipe.updates:
             raise CorruptArtifact(
                 f"{course.draft.directory} says that {name} is done, but the weights it left are gone; "
                 "run the same command with --restart"
             )
         state = receipt.state
-        return Learned(tuple(CurvePoint(**point) for point in state["curve"]), state["seconds"], state["predicted"])
+        return Learned(
+            tuple(CurvePoint(**point) for point in state["curve"]), state["seconds"], Answers(**state["answers"])
+        )
     done = train(
         name,
         student.model,
-        student.forward,
+        watched(student.forward, student.transformer.base_model, objective.sight),
         examples(),
         objective,
         recipe,
@@ -93,6 +114,6 @@ def _learn(
     )
     tokens = course.gold.test.tokens(student.tokenizer, student.max_length)
     logits = logits_of(student.model, student.forward, tokens, course.device.exact)
-    learned = Learned(done.curve, done.seconds, predicted_labels(logits, course.gold.classes))
+    learned = Learned(done.curve, done.seconds, answers_of(logits, course.gold))
     course.draft.keep(name, {}, state=asdict(learned))
     return learned

@@ -15,7 +15,7 @@ from contract.progress import Progress, silent
 from contract.store import Store
 from distill.config import RunConfig
 from distill.device import Device, choose_device, threads
-from distill.evaluation import predictions_table, score_student
+from distill.evaluation import measured, predictions_table
 from distill.gold import Gold, read_gold
 from distill.lessons import Lessons, arm_of, obtain_lessons
 from distill.logits import ms_per_utterance
@@ -23,11 +23,9 @@ from distill.outcome import (
     REPORT,
     RUN_VERSION,
     Curves,
-    Metrics,
     RunReport,
     Seconds,
     StudentFacts,
-    StudentScores,
     TaskFacts,
     Updates,
 )
@@ -63,7 +61,7 @@ def run_distillation(
             if not draft.finished:
                 student = make_student(config.new_student, teacher, device, seed=config.seed)
                 course = Course(draft, config, gold, device, progress)
-                distilled = distill_student(course, student, lessons) if lessons else None
+                distilled = distill_student(course, student, teacher, lessons) if lessons else None
                 finetuned = finetune(course, student)
                 _keep_student(draft, student)
                 _keep_predictions(draft, gold, finetuned, teacher)
@@ -87,6 +85,7 @@ def _plan(config: RunConfig, gold: Gold, teacher: Teacher, lessons: Lessons | No
     """Settings and inputs by content: where the task lies and what things are called is not among them."""
     params: dict[str, Json] = config.to_json()
     del params["task"]["path"], params["transfer_set"], params["teacher"], params["precision"]
+    params["task"]["kind"] = gold.kind
     params |= {"dtype": device.dtype, "arm": arm_of(config, lessons), "target": gold.target}
     inputs = {"task": gold.task.id, "teacher": teacher.artifact.id}
     if lessons:
@@ -104,7 +103,7 @@ def _keep_student(draft: Draft, student: Student) -> None:
 
 def _keep_predictions(draft: Draft, gold: Gold, finetuned: Learned, teacher: Teacher) -> None:
     if draft.receipt("test") is None:
-        table = predictions_table(gold, finetuned.predicted, teacher.predictions())
+        table = predictions_table(gold, finetuned.answers, teacher.answers())
         write_parquet(table, draft.partial(PREDICTIONS_FILE))
         draft.keep("test", {PREDICTIONS_FILE: table.num_rows})
 
@@ -126,10 +125,6 @@ def _report(
     seconds: Seconds,
 ) -> RunReport:
     config, gold, texts = course.config, course.gold, course.gold.test.texts
-
-    def scores(learned: Learned) -> StudentScores:
-        return score_student(gold.test.labels, learned.predicted, teacher.predictions())
-
     return RunReport(
         run=name,
         arm=arm_of(config, lessons),
@@ -138,15 +133,28 @@ def _report(
         transfer_set=lessons.facts if lessons else None,
         teacher=teacher.facts(
             config.teacher.model,
+            gold,
             ms_per_utterance=ms_per_utterance(
-                teacher.model, teacher.model, teacher.tokenizer, texts, course.device, max_length=teacher.max_length
+                teacher.model,
+                teacher.model,
+                teacher.tokenizer,
+                texts,
+                course.device,
+                max_length=teacher.max_length,
+                with_words=bool(gold.tags),
             ),
         ),
         student=_student_facts(config, student),
         updates=Updates(config.distill.updates if lessons else 0, config.finetune_updates),
-        metrics=Metrics(scores(distilled) if distilled else None, scores(finetuned)),
+        metrics=measured(gold, distilled.answers if distilled else None, finetuned.answers, teacher.answers()),
         ms_per_utterance=ms_per_utterance(
-            student.model, student.forward, student.tokenizer, texts, course.device, max_length=student.max_length
+            student.model,
+            student.forward,
+            student.tokenizer,
+            texts,
+            course.device,
+            max_length=student.max_length,
+            with_words=bool(gold.tags),
         ),
         seconds=seconds,
         curves=Curves(distilled.curve if distilled else (), finetuned.curve),
@@ -159,12 +167,14 @@ def _task_facts(config: RunConfig, gold: Gold) -> TaskFacts:
         name=gold.task.name,
         id=gold.task.id,
         target=gold.target,
+        kind=gold.kind,
         classes=len(gold.classes),
         shots=config.task.shots,
         train_rows=gold.train.table.num_rows,
         test_rows=gold.test.table.num_rows,
-        test_split=config.task.test_split,
+        test_split="+".join(config.task.test_splits),
         unseen_labels=gold.unseen_labels,
+        unseen_slots=gold.unseen_slots,
     )
 
 

@@ -34,8 +34,10 @@ class Dot:
     note: str = ""
 
 
-def dot_plot(dots: Sequence[Dot], describe: str, *, references: Sequence[float] = ()) -> Markup:
-    """One row a dot, on one scale; `references` are dashed lines through all rows."""
+def dot_plot(
+    dots: Sequence[Dot], describe: str, *, references: Sequence[float] = (), text: Callable[[float], str] = percent
+) -> Markup:
+    """One row a dot, on one scale; `references` are dashed lines through all rows, `text` is how a value reads."""
     values = [x for dot in dots for x in (dot.value, *(dot.interval or ()), *dot.seeds)] + list(references)
     ticks = nice_ticks(min(values), max(values))
     height = len(dots) * _ROW_PX
@@ -45,8 +47,8 @@ def dot_plot(dots: Sequence[Dot], describe: str, *, references: Sequence[float] 
 
     grid = [_upright(across(tick), 0, height, "grid") for tick in ticks]
     dashes = [_upright(across(value), 0, height, "reference") for value in references]
-    labels = [_text(across(tick), height + 18, _tick_label(tick, ticks), "quiet", "middle") for tick in ticks]
-    rows = [_row(dot, number * _ROW_PX, across(dot.value), across) for number, dot in enumerate(dots)]
+    labels = [_text(across(tick), height + 18, _tick_label(tick, ticks, text), "quiet", "middle") for tick in ticks]
+    rows = [_row(dot, number * _ROW_PX, across(dot.value), across, text) for number, dot in enumerate(dots)]
     return _svg(height + _AXIS_PX, describe, *grid, *dashes, *labels, *rows)
 
 
@@ -92,12 +94,12 @@ def nice_ticks(low: float, high: float) -> list[float]:
     return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
 
 
-def _row(dot: Dot, top: int, x: str, across: Callable[[float], str]) -> Markup:
+def _row(dot: Dot, top: int, x: str, across: Callable[[float], str], text: Callable[[float], str]) -> Markup:
     middle = top + _TRACK_PX
     parts = [
         tag("line", x1="0", x2="100%", y1=middle, y2=middle, class_="axis"),
         _text("0", top + _LABEL_PX, dot.label, "strong" if dot.role == "best" else "", "start"),
-        _text("100%", top + _LABEL_PX, " ".join(filter(None, (percent(dot.value), dot.note))), "", "end"),
+        _text("100%", top + _LABEL_PX, " ".join(filter(None, (text(dot.value), dot.note))), "", "end"),
     ]
     if dot.interval:
         low, high = map(across, dot.interval)
@@ -107,7 +109,9 @@ def _row(dot: Dot, top: int, x: str, across: Callable[[float], str]) -> Markup:
     return joined(*parts)
 
 
-def _tick_label(tick: float, ticks: Sequence[float]) -> str:
+def _tick_label(tick: float, ticks: Sequence[float], text: Callable[[float], str]) -> str:
+    if text is not percent:
+        return f"{tick:g}"
     whole = all(abs(100 * each - round(100 * each)) < 1e-6 for each in ticks)
     return f"{100 * tick:.0f} %" if whole else percent(tick)
 

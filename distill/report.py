@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from distill.figures import MISSING, count, duration, factor, milliseconds, percent, points, size
-from distill.outcome import CurvePoint, RunReport, StudentScores, report_to_json
+from distill.figures import count, duration, factor, milliseconds, percent, points, size
+from distill.metrics import METRICS, METRICS_OF, Metric
+from distill.outcome import CurvePoint, RunReport, report_to_json
 from distill.page import Markup, facts, heading, joined, page, section, table, tag
 from distill.plots import Dot, curve_plot, dot_plot
 
@@ -27,6 +29,8 @@ def render_report(report: RunReport) -> str:
         heading(f"run · arm {report.arm} · seed {report.seed}", report.run, *_verdict(report)),
         _tiles(report),
         _scores(report),
+        _metrics(report),
+        *_languages(report),
         _way(report),
         _curves(report),
         _transfer_set(report),
@@ -43,7 +47,7 @@ def _verdict(report: RunReport) -> list[str]:
     return [
         f"A student {learned} keeps ",
         tag("b", percent(kept)) if kept is not None else "an unknown share",
-        f" of its teacher’s accuracy on {task.name}, is ",
+        f" of its teacher’s {_decides(report)[1].inline} on {task.name}, is ",
         _compared(report.teacher.parameters / report.student.parameters, "smaller", "larger"),
         " and ",
         _compared(report.teacher.ms_per_utterance / report.ms_per_utterance, "faster", "slower")
@@ -54,13 +58,14 @@ def _verdict(report: RunReport) -> list[str]:
 
 
 def _tiles(report: RunReport) -> Markup:
-    teacher, final = report.teacher, report.metrics.finetuned
+    name, metric = _decides(report)
+    teacher, final = report.teacher, report.metrics.finetuned[name]
     tiles = [
-        ("Student accuracy", percent(final.accuracy), f"teacher {percent(teacher.metrics.accuracy)}"),
+        (f"Student {metric.inline}", metric.text(final), f"teacher {metric.text(teacher.metrics[name])}"),
         (
             "Of the teacher kept",
             percent(_kept(report)),
-            f"{points(final.accuracy - teacher.metrics.accuracy)} points",
+            f"{points(final - teacher.metrics[name])} points",
         ),
         (
             "Parameters",
@@ -78,29 +83,87 @@ def _tiles(report: RunReport) -> Markup:
 
 
 def _scores(report: RunReport) -> Markup:
+    """The two metrics that say most, after each phase and of the teacher."""
     task, teacher, student = report.task, report.teacher, report.student
+    shown = METRICS_OF[task.kind][:2]
+    name, metric = _decides(report)
     of_student = (count(student.parameters), milliseconds(report.ms_per_utterance))
     of_teacher = (count(teacher.parameters), milliseconds(teacher.ms_per_utterance))
     rows: list[tuple[str, ...]] = []
     dots: list[Dot] = []
     if report.metrics.distilled:
-        rows.append(("Student, distilled", *_score_cells(report.metrics.distilled), *of_student))
-        dots.append(Dot("Student, distilled", report.metrics.distilled.accuracy))
-    rows.append(("Student, finetuned", *_score_cells(report.metrics.finetuned), *of_student))
-    dots.append(Dot("Student, finetuned", report.metrics.finetuned.accuracy, "best"))
+        rows.append(("Student, distilled", *_score_cells(report.metrics.distilled, shown), *of_student))
+        dots.append(Dot("Student, distilled", report.metrics.distilled[name]))
+    rows.append(("Student, finetuned", *_score_cells(report.metrics.finetuned, shown), *of_student))
+    dots.append(Dot("Student, finetuned", report.metrics.finetuned[name], "best"))
     marked = len(rows) - 1
-    own = teacher.metrics
-    rows.append(("Teacher", percent(own.accuracy), percent(own.macro_f1), MISSING, *of_teacher))
-    dots.append(Dot("Teacher", own.accuracy, "teacher"))
+    rows.append(("Teacher", *_score_cells(teacher.metrics, shown), *of_teacher))
+    dots.append(Dot("Teacher", teacher.metrics[name], "teacher"))
 
-    columns = ("", "Accuracy", "Macro F1", "Agreement", "Parameters", "Time an utterance")
-    where = f"{count(task.test_rows)} rows of split {task.test_split}, {count(task.classes)} classes of {task.target}"
-    plot = dot_plot(dots, "Accuracy: " + ", ".join(f"{dot.label} {percent(dot.value)}" for dot in dots))
-    caption = f"Accuracy on {where}. Agreement is how often the student says what the teacher says."
+    columns = ("", *(METRICS[each].title for each in shown), "Agreement", "Parameters", "Time an utterance")
+    where = f"{count(task.test_rows)} rows of split {task.test_split}, {_what(report)}"
+    described = ", ".join(f"{dot.label} {metric.text(dot.value)}" for dot in dots)
+    plot = dot_plot(dots, f"{metric.title}: {described}", text=metric.text)
+    caption = f"{metric.title} on {where}. Agreement is {_agreement(report)}."
     if task.unseen_labels:
         caption += f" Labels that stand in the test only: {count(task.unseen_labels)}; their rows count as wrong."
+    if task.unseen_slots:
+        caption += f" Kinds of slots that stand in the test only: {count(task.unseen_slots)}; they count as missed."
     scores = table(f"Scores on {where}", columns, rows, marked=marked)
     return section("Scores", tag("figure", plot), scores, tag("p", caption, class_="quiet"))
+
+
+def _what(report: RunReport) -> str:
+    task = report.task
+    classes = f"{count(task.classes)} classes of {task.target}"
+    said = {"regression": f"amounts of {task.target}", "slots": "slots", "joint": f"{classes} and slots"}
+    return said.get(task.kind, classes)
+
+
+def _agreement(report: RunReport) -> str:
+    if report.task.kind == "regression":
+        return "Pearson’s correlation of what the student and the teacher say"
+    return "how often the student says what the teacher says"
+
+
+def _metrics(report: RunReport) -> Markup:
+    """Every metric with its interval and its formula."""
+    of_teacher, found = report.teacher.metrics, report.metrics
+    rows = [
+        (
+            joined(METRICS[name].title, tag("small", METRICS[name].formula)),
+            _with_interval(METRICS[name], found.finetuned.get(name), found.intervals.get(name)),
+            _with_interval(METRICS[name], of_teacher.get(name), found.teacher_intervals.get(name)),
+        )
+        for name in METRICS_OF[report.task.kind]
+        if name in found.finetuned
+    ]
+    caption = (
+        f"Below each the 95 % interval of a bootstrap over the test rows: how far other rows would move the score. "
+        f"{_decides(report)[1].title} decides a comparison."
+    )
+    columns = ("Metric", "Student, finetuned", "Teacher")
+    return section("Metrics", table("Metrics and their formulas", columns, rows), tag("p", caption, class_="quiet"))
+
+
+def _with_interval(metric: Metric, value: float | None, interval: Sequence[float] | None) -> str:
+    if value is None or not interval:
+        return metric.text(value)
+    low, high = map(metric.text, interval)
+    return joined(metric.text(value), tag("small", f"{low} to {high}"))
+
+
+def _languages(report: RunReport) -> list[Markup]:
+    """The metric that decides, by language, where the test has several."""
+    if not report.metrics.by_language:
+        return []
+    metric = _decides(report)[1]
+    rows = [
+        (each.lang or "not said", count(each.rows), metric.text(each.student), metric.text(each.teacher))
+        for each in report.metrics.by_language
+    ]
+    columns = ("Language", "Rows", f"Student, {metric.inline}", "Teacher")
+    return [section("By language", table(f"{metric.title} by language", columns, rows))]
 
 
 def _way(report: RunReport) -> Markup:
@@ -163,13 +226,21 @@ def _settings(report: RunReport) -> Markup:
     )
 
 
-def _score_cells(scores: StudentScores) -> tuple[str, str, str]:
-    return percent(scores.accuracy), percent(scores.macro_f1), percent(scores.agreement)
+def _score_cells(scores: Mapping[str, float], shown: Sequence[str]) -> tuple[str, ...]:
+    """The metrics shown, and the agreement, which a teacher has not."""
+    return (*(METRICS[name].text(scores.get(name)) for name in shown), percent(scores.get("agreement")))
+
+
+def _decides(report: RunReport) -> tuple[str, Metric]:
+    """The metric that decides."""
+    name = METRICS_OF[report.task.kind][0]
+    return name, METRICS[name]
 
 
 def _kept(report: RunReport) -> float | None:
-    teacher = report.teacher.metrics.accuracy
-    return report.metrics.finetuned.accuracy / teacher if teacher else None
+    name, _ = _decides(report)
+    teacher = report.teacher.metrics[name]
+    return report.metrics.finetuned[name] / teacher if teacher > 0 else None
 
 
 def _compared(ratio: float, more: str, less: str) -> Markup:

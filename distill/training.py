@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -22,22 +20,12 @@ from distill.batches import Schedule
 from distill.checkpoint import Checkpoint, Standing
 from distill.config import TeacherConfig, TrainingConfig
 from distill.device import Device
+from distill.examples import Examples
 from distill.objectives import Objective
 from distill.outcome import CurvePoint
-from distill.tokens import Batch, Tokens
+from distill.states import Speaker
 
 CURVE_POINTS = 100  # at most so many points a curve
-
-Forward = Callable[[Batch], Tensor]  # a batch -> its logits, (B, C)
-
-
-@dataclass(frozen=True)
-class Examples:
-    """What there is to learn: tokens, gold classes (NO_LABEL where unknown), the teacher's logits where they are."""
-
-    tokens: Tokens
-    classes: npt.NDArray[np.int64]  # (n,)
-    teacher_logits: npt.NDArray[np.float16] | None = None  # (n, C)
 
 
 @dataclass(frozen=True)
@@ -51,7 +39,7 @@ class Recipe:
     weight_decay: float
     clip: float
     seed: int
-    head_learning_rate: float | None = None  # for parameters named head.*
+    head_learning_rate: float | None = None  # for parameters named head.* and slot_head.*
 
     @classmethod
     def of(cls, config: TrainingConfig, updates: int, seed: int) -> Recipe:
@@ -71,7 +59,7 @@ class Recipe:
 def train(
     stage: str,
     model: nn.Module,
-    forward: Forward,
+    speak: Speaker,
     examples: Examples,
     objective: Objective,
     recipe: Recipe,
@@ -80,10 +68,15 @@ def train(
     device: Device,
     progress: Progress,
 ) -> Standing:
-    """Train `model` in place; the curve and the seconds it took come back."""
-    optimizer = _optimizer(model, recipe)
+    """Train `model` in place, and what the objective has beside it; the curve and the seconds it took come back.
+
+    `speak` is how a batch goes through the model.
+    """
+    learners = {"model": model, "helpers": objective.helpers}
+    optimizer = _optimizer(learners, recipe)
     gradients = _RowGradients(model, device)
-    standing = checkpoint.read(model, optimizer)
+    standing = checkpoint.read(learners, optimizer)
+    clipped = [parameters for learner in learners.values() if (parameters := list(learner.parameters()))]
     schedule = Schedule(examples.tokens.lengths, recipe.batch_size, recipe.seed)
     rates = [group["lr"] for group in optimizer.param_groups]
     point_every = max(1, -(-recipe.updates // CURVE_POINTS))
@@ -93,15 +86,17 @@ def train(
     for update in range(standing.update, recipe.updates):
         torch.manual_seed(recipe.seed * 1_000_003 + update)  # dropout's draws: the same after a restart
         rows = schedule.rows(update)
-        teacher_logits, classes = _targets(examples, rows, device)
+        batch, targets = examples.tokens.batch(rows, device.name), examples.targets(rows, device.name)
         with device.matmuls():
-            logits = forward(examples.tokens.batch(rows, device.name))
-        loss = objective(logits.float(), teacher_logits, classes)
+            taught = examples.taught(rows, batch)
+            said = speak(batch)
+        loss = objective(said, taught, targets, batch.attention_mask)
 
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         with gradients.as_dense():
-            nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+            for parameters in clipped:  # apart: how steep a critic is does not slow the student
+                nn.utils.clip_grad_norm_(parameters, recipe.clip)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * _slope(update, recipe)
             optimizer.step()
@@ -114,7 +109,7 @@ def train(
             loss_sum = 0.0
         if checkpoint.due() or done == recipe.updates:
             spent = seconds + time.monotonic() - began
-            checkpoint.write(model, optimizer, Standing(done, tuple(curve), loss_sum, spent))
+            checkpoint.write(learners, optimizer, Standing(done, tuple(curve), loss_sum, spent))
         progress(stage, done, recipe.updates)
 
     model.eval()
@@ -139,18 +134,11 @@ def _slope(update: int, recipe: Recipe) -> float:
     return (recipe.updates - update) / max(1, recipe.updates - warm)
 
 
-def _targets(examples: Examples, rows: npt.NDArray[np.int64], device: Device) -> tuple[Tensor | None, Tensor]:
-    classes = torch.from_numpy(examples.classes[rows]).to(device.name)
-    if examples.teacher_logits is None:
-        return None, classes
-    return torch.from_numpy(examples.teacher_logits[rows].astype(np.float32)).to(device.name), classes
-
-
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+def _optimizer(learners: Mapping[str, nn.Module], recipe: Recipe) -> torch.optim.AdamW:
     """AdamW, fused (ten times as fast as plain on a processor); biases and norms are not decayed."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        is_head = name.startswith("head.") and recipe.head_learning_rate is not None
+    for name, parameter in (named for learner in learners.values() for named in learner.named_parameters()):
+        is_head = name.startswith(("head.", "slot_head.")) and recipe.head_learning_rate is not None
         rate = recipe.head_learning_rate if is_head else recipe.learning_rate
         assert rate is not None
         groups.setdefault((rate, recipe.weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)

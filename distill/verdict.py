@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from distill.bootstrap import Difference
 from distill.comparison import Comparison, Group, differing_settings
-from distill.figures import count, listed, percent, points
+from distill.figures import count, listed, points
 from distill.outcome import NO_DISTILLATION
 
 _TOLD_BY_UPDATES = ("distill.updates", "finetune.updates")
@@ -24,15 +24,16 @@ class Note:
 def verdict(group: Group) -> str:
     """Which arm is best, and whether the test rows support that."""
     best, tied = group.best, [arm.name for arm in group.not_told_apart]
+    reached = group.metric.text(best.score.value)
     if len(group.arms) == 1:
-        return f"There is one arm only, {best.name}, at {percent(best.accuracy.value)}: nothing to compare it with."
+        return f"There is one arm only, {best.name}, at {reached}: nothing to compare it with."
     if tied:
         return (
-            f"No winner: {best.name} scores highest ({percent(best.accuracy.value)}), "
+            f"No winner: {best.name} scores {'lowest' if group.metric.is_error else 'highest'} ({reached}), "
             f"but the test rows do not tell it apart from {listed(tied)}."
         )
     luck = " on one seed" if any(len(arm.seeds) == 1 for arm in group.arms) else ""
-    return f"Winner{luck}: {best.name}, with {percent(best.accuracy.value)}{_lead(group)}."
+    return f"Winner{luck}: {best.name}, with {reached}{_lead(group)}."
 
 
 def notes(group: Group, comparison: Comparison) -> list[Note]:
@@ -79,9 +80,11 @@ def _lead(group: Group) -> str:
     if difference is None or not difference.told_apart:
         return ""
     interval = difference.interval
+    sign, where = (-1, "below") if group.metric.is_error else (1, "above")
+    ends = sorted((sign * interval.low, sign * interval.high))
     return (
-        f", {points(interval.value).lstrip('+')} points above {group.baseline} "
-        f"(95 % interval {points(interval.low).lstrip('+')} to {points(interval.high).lstrip('+')})"
+        f", {points(sign * interval.value).lstrip('+')} points {where} {group.baseline} "
+        f"(95 % interval {points(ends[0]).lstrip('+')} to {points(ends[1]).lstrip('+')})"
     )
 
 
@@ -175,8 +178,10 @@ def _about_labels(group: Group) -> list[Note]:
 def _method(group: Group, comparison: Comparison) -> str:
     rows = len(group.runs[0].predictions.ids)
     return (
-        f"Differences are in percentage points, with the 95 % interval of a paired bootstrap over the {count(rows)} "
-        f"test rows ({count(comparison.resamples)} resamples, seed {comparison.seed}), scores averaged over seeds: it "
+        f"{group.metric.title} decides: {group.metric.formula}. Differences are in "
+        f"{'percentage points' if group.metric.is_share else 'hundredths'}, with the 95 % interval of a paired "
+        f"bootstrap over the {count(rows)} test rows ({count(comparison.resamples)} resamples, seed "
+        f"{comparison.seed}), scores averaged over seeds: it "
         "says how far other test rows would move them, not other seeds; ± is the standard deviation over seeds. "
         "Distillation ratio = (arm − plain) / (teacher − plain)."
     )

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap as scipy_bootstrap
 
-from distill.bootstrap import DECISIVE_ROWS, Difference, resample
+from distill.bootstrap import DECISIVE_ROWS, Column, Difference, Resamples, resample
 
 ROWS = st.integers(2, 40)
 
@@ -18,12 +18,21 @@ def coins(rows: int, *chances: float, seed: int = 0) -> np.ndarray:
     return (np.random.default_rng(seed).random((rows, len(chances))) < np.array(chances)).astype(float)
 
 
+def mean_of(scores: np.ndarray, *, resamples: int, seed: int) -> Resamples:
+    """Resampled means of the columns of scores (rows, columns)."""
+
+    def column(of_rows: np.ndarray) -> Column:
+        return Column(lambda weights: weights @ of_rows / weights.sum(axis=1), of_rows[:, None])
+
+    return resample([column(of_rows) for of_rows in scores.T], resamples=resamples, seed=seed)
+
+
 def test_the_interval_covers_a_known_difference_as_often_as_it_promises() -> None:
     trials = 300
     covered = 0
     for trial in range(trials):
         both = coins(400, 0.6, 0.5, seed=trial)  # the true difference is 0.1
-        interval = resample(both, resamples=400, seed=trial).difference(0, 1).interval
+        interval = mean_of(both, resamples=400, seed=trial).difference(0, 1).interval
         assert interval.low <= interval.value <= interval.high
         covered += interval.low <= 0.1 <= interval.high
     assert 0.91 <= covered / trials <= 0.985  # 95 %, give or take three standard errors of 300 trials
@@ -32,7 +41,7 @@ def test_the_interval_covers_a_known_difference_as_often_as_it_promises() -> Non
 def test_arms_that_are_equally_good_are_rarely_told_apart() -> None:
     trials = 300
     told = sum(
-        resample(coins(400, 0.6, 0.6, seed=trial), resamples=400, seed=1).difference(0, 1).told_apart
+        mean_of(coins(400, 0.6, 0.6, seed=trial), resamples=400, seed=1).difference(0, 1).told_apart
         for trial in range(trials)
     )
     assert told / trials <= 0.09
@@ -40,7 +49,7 @@ def test_arms_that_are_equally_good_are_rarely_told_apart() -> None:
 
 def test_the_interval_equals_that_of_scipy() -> None:
     scores = coins(500, 0.8, 0.7, seed=3)
-    ours = resample(scores, resamples=20_000, seed=0).difference(0, 1).interval
+    ours = mean_of(scores, resamples=20_000, seed=0).difference(0, 1).interval
     theirs = scipy_bootstrap(
         (scores[:, 0] - scores[:, 1],), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
     ).confidence_interval
@@ -52,7 +61,7 @@ def test_pairing_makes_the_interval_narrower_than_two_separate_ones() -> None:
     good = coins(1000, 0.7, seed=5)[:, 0]
     better = good.copy()
     better[np.flatnonzero(good == 0)[:30]] = 1  # right wherever the other is, and on 30 rows more
-    interval = resample(np.stack([better, good], axis=1), resamples=2000, seed=0).difference(0, 1).interval
+    interval = mean_of(np.stack([better, good], axis=1), resamples=2000, seed=0).difference(0, 1).interval
     assert interval.high - interval.low < 0.025
     assert interval.low > 0.015
 
@@ -60,7 +69,7 @@ def test_pairing_makes_the_interval_narrower_than_two_separate_ones() -> None:
 @given(ROWS, st.integers(0, 1000))
 @settings(max_examples=40)
 def test_swapping_the_arms_swaps_the_sign_and_nothing_else(rows: int, seed: int) -> None:
-    sampled = resample(coins(rows, 0.7, 0.5, seed=seed), resamples=200, seed=seed)
+    sampled = mean_of(coins(rows, 0.7, 0.5, seed=seed), resamples=200, seed=seed)
     one, other = sampled.difference(0, 1), sampled.difference(1, 0)
     assert one.interval.value == -other.interval.value
     assert one.interval.low == pytest.approx(-other.interval.high, abs=1e-11)
@@ -72,7 +81,7 @@ def test_swapping_the_arms_swaps_the_sign_and_nothing_else(rows: int, seed: int)
 @settings(max_examples=40)
 def test_the_value_lies_in_its_interval_or_at_its_edge(rows: int, seed: int) -> None:
     scores = coins(rows, 0.7, 0.5, seed=seed)
-    interval = resample(scores, resamples=500, seed=seed).mean(0)
+    interval = mean_of(scores, resamples=500, seed=seed).score(0)
     assert interval.value == scores[:, 0].mean()
     assert 0 <= interval.low <= interval.high <= 1
     assert interval.low - 0.05 <= interval.value <= interval.high + 0.05
@@ -80,32 +89,32 @@ def test_the_value_lies_in_its_interval_or_at_its_edge(rows: int, seed: int) -> 
 
 def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> None:
     scores = coins(300, 0.7, 0.6)
-    one, same, other = (resample(scores, resamples=500, seed=seed).difference(0, 1) for seed in (1, 1, 2))
+    one, same, other = (mean_of(scores, resamples=500, seed=seed).difference(0, 1) for seed in (1, 1, 2))
     assert one == same
     assert one.interval.low != other.interval.low
 
 
 def test_a_third_arm_does_not_move_the_interval_of_the_other_two() -> None:
     three = coins(300, 0.7, 0.6, 0.9)
-    with_third, without = (resample(scores, resamples=500, seed=0).difference(0, 1) for scores in (three, three[:, :2]))
+    with_third, without = (mean_of(scores, resamples=500, seed=0).difference(0, 1) for scores in (three, three[:, :2]))
     assert with_third == without
 
 
 def test_the_size_of_a_chunk_does_not_move_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = coins(50, 0.7, 0.6)
-    whole = resample(scores, resamples=333, seed=0).means
+    whole = mean_of(scores, resamples=333, seed=0).drawn
     monkeypatch.setattr("distill.bootstrap._CHUNK_DRAWS", 1000)
-    assert np.allclose(resample(scores, resamples=333, seed=0).means, whole)
+    assert np.allclose(mean_of(scores, resamples=333, seed=0).drawn, whole)
 
 
 def test_every_resample_draws_as_many_rows_as_there_are() -> None:
     ones = np.ones((17, 1))
-    assert np.all(resample(ones, resamples=100, seed=0).means == pytest.approx(1.0))
+    assert np.all(mean_of(ones, resamples=100, seed=0).drawn == pytest.approx(1.0))
 
 
 def test_the_same_answers_are_never_told_apart() -> None:
     scores = np.repeat(coins(300, 0.7), 2, axis=1)
-    difference = resample(scores, resamples=500, seed=0).difference(0, 1)
+    difference = mean_of(scores, resamples=500, seed=0).difference(0, 1)
     assert (difference.interval.low, difference.interval.high, difference.rows) == (0, 0, 0)
     assert not difference.told_apart
 
@@ -113,7 +122,7 @@ def test_the_same_answers_are_never_told_apart() -> None:
 def test_means_over_seeds_that_differ_by_rounding_alone_are_the_same() -> None:
     thirds = coins(300, 0.7)[:, 0] / 3
     scores = np.stack([thirds + thirds + thirds, 3 * thirds + 1e-16], axis=1)
-    difference = resample(scores, resamples=200, seed=0).difference(0, 1)
+    difference = mean_of(scores, resamples=200, seed=0).difference(0, 1)
     assert difference.rows == 0
     assert not difference.told_apart
 
@@ -135,4 +144,4 @@ def better_on(rows_that_differ: int) -> Difference:
     scores = np.zeros((300, 2))
     scores[:100] = 1
     scores[100 : 100 + rows_that_differ, 0] = 1
-    return resample(scores, resamples=2000, seed=0).difference(0, 1)
+    return mean_of(scores, resamples=2000, seed=0).difference(0, 1)

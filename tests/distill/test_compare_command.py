@@ -60,6 +60,7 @@ def test_the_page_is_written_where_it_was_asked_for(
         (["nope-*"], "No finished run matches 'nope-*'"),
         (["nope"], "There is no run at"),
         (["c-*", "--baseline", "nothing"], "There is no arm 'nothing'"),
+        (["c-*", "--metric", "bleu"], "cannot be compared by 'bleu'; expected accuracy, macro_f1"),
         (["c-*", "--arm", "x"], "--arm expects NAME=PATTERN"),
         (["c-*", "--html", "/no/such/folder/x.html"], "The page cannot be written"),
     ],

@@ -57,18 +57,35 @@ def test_an_unknown_setting_is_named_with_the_nearest_known_one(toml: Path, key:
 
 
 def test_an_unknown_setting_like_none_lists_the_known_ones(toml: Path) -> None:
-    with pytest.raises(BadInput, match=r"known there: .*batch_size.*temperature"):
+    with pytest.raises(BadInput, match=r"known there: .*batch_size.*updates"):
         read_config(toml, ["distill.zzzzzz=1"])
+
+
+@pytest.mark.parametrize("key", ["distill.temperature", "distill.soft_weight", "student.alpha", "distill.hard_weight"])
+def test_a_setting_in_another_section_is_named_with_its_own(toml: Path, key: str) -> None:
+    with pytest.raises(BadInput, match=rf"unknown setting '{key}'; did you mean objective\.{key.split('.')[1]}\?"):
+        read_config(toml, [f"{key}=1"])
 
 
 @pytest.mark.parametrize(
     ("override", "said"),
     [
         ("distill.updates=-1", "distill.updates: .*found -1"),
-        ("distill.soft_weight=1.5", "distill.soft_weight"),
-        ("distill.temperature=0", "distill.temperature"),
+        ("objective.soft_weight=-0.5", "objective.soft_weight"),
+        ("objective.hard_weight=inf", "objective.hard_weight"),
+        ("objective.temperature=0", "objective.temperature"),
+        ("objective.alpha=1.1", "objective.alpha"),
+        ("objective.soft_targets=kld", "'kl', 'ce' or 'mse', found 'kld'"),
+        ("objective.intermediate=mi", "objective.intermediate.0: .*'mi-alpha', found 'mi'"),
+        ("objective.intermediate_weight=0", "objective.intermediate_weight.0: .*greater than 0, found 0"),
+        ("objective.intermediate=['pkd', 'pkd']", "objective: intermediate names one objective twice: pkd, pkd"),
+        ("objective.intermediate_weight=[1, 2]", "objective: intermediate_weight has 2 numbers for 0 objectives"),
+        ("objective.soft_weight=0", "objective: every weight is 0, so that nothing is learnt"),
+        ("objective.layer_mapping=middle", "'top' or 'emd', found 'middle'"),
+        ("objective.layer_pairs=[1, 2]", "objective.layer_pairs.0"),
+        ("objective.relation_heads=0", "objective.relation_heads"),
         ("student.from=half", "student.from.*found 'half'"),
-        ("task.target=slots", "regression and slots are not taught yet"),
+        ("task.target=slots", "slots are a kind"),
         ("task.shots=0", "task.shots"),
         ("seed=-1", "seed"),
         ("distill.updates=many", "found 'many'"),
@@ -100,6 +117,41 @@ def test_a_file_that_is_no_toml_gets_a_sentence(tmp_path: Path) -> None:
         read_config(tmp_path)
     with pytest.raises(NotFound, match=r"There is no .*other\.toml"):
         read_config(tmp_path / "other.toml")
+
+
+def test_an_objective_is_one_section() -> None:
+    settings = {"intermediate": "mi-alpha", "intermediate_weight": 0.1, "layer_mapping": "skip", "alpha": 0.5}
+    objective = make_config({**SMALLEST, "objective": settings}).objective
+    assert objective.intermediates == (("mi-alpha", 0.1),)
+    assert (objective.soft_weight, objective.hard_weight, objective.temperature) == (1.0, 0.0, 2.0)
+    several = {"intermediate": ["hidden-mse", "attention"], "intermediate_weight": [1, 0.5]}
+    objective = make_config({**SMALLEST, "objective": several}).objective
+    assert objective.intermediates == (("hidden-mse", 1.0), ("attention", 0.5))
+    one_weight = make_config({**SMALLEST, "objective": {**several, "intermediate_weight": 2}}).objective
+    assert one_weight.intermediates == (("hidden-mse", 2.0), ("attention", 2.0))
+    assert make_config({**SMALLEST, "objective": {"intermediate": "none"}}).objective.intermediates == ()
+
+
+def test_two_ways_to_map_layers_are_one_too_many() -> None:
+    pairs = {"intermediate": "pkd", "layer_pairs": [[1, 3], [2, 6]]}
+    assert make_config({**SMALLEST, "objective": pairs}).objective.layer_pairs == ((1, 3), (2, 6))
+    with pytest.raises(BadInput, match="objective: layer_mapping and layer_pairs both say"):
+        make_config({**SMALLEST, "objective": {**pairs, "layer_mapping": "skip"}})
+
+
+@pytest.mark.parametrize("intermediate", ["none", "pkd", ["pkd", "attention"]])
+def test_an_objective_comes_back_from_its_json_as_it_was_written(intermediate: str | list[str]) -> None:
+    """`compare` tells runs apart by these texts, so that there is one for each objective."""
+    config = make_config({**SMALLEST, "objective": {"intermediate": intermediate}})
+    assert config.to_json()["objective"]["intermediate"] == intermediate
+    assert config.to_json()["objective"]["intermediate_weight"] == 1.0
+    assert make_config(config.to_json()) == config
+
+
+def test_a_list_of_one_is_that_one() -> None:
+    one, listed = (make_config({**SMALLEST, "objective": {"intermediate": given}}) for given in ("pkd", ["pkd"]))
+    assert one == listed
+    assert one.to_json() == listed.to_json()
 
 
 def test_every_arm_has_as_many_updates() -> None:

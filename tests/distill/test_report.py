@@ -14,10 +14,10 @@ from distill.outcome import (
     Metrics,
     Seconds,
     StudentFacts,
-    StudentScores,
     TeacherFacts,
-    TeacherScores,
     read_report,
+    report_from_json,
+    report_to_json,
 )
 from distill.report import render_report, write_report
 from tests.distill.pages import Page, check_page
@@ -62,7 +62,7 @@ def test_a_student_that_is_larger_and_slower_than_its_teacher_is_called_so() -> 
 
 
 def test_a_teacher_that_is_never_right_divides_nothing() -> None:
-    teacher = TeacherFacts("minilm", "c3" * 16, 100, TeacherScores(0.0, 0.0), 0.0)
+    teacher = TeacherFacts("minilm", "c3" * 16, 100, {"accuracy": 0.0, "macro_f1": 0.0}, 0.0)
     check_page(render_report(make_report(teacher=teacher)))
 
 
@@ -123,9 +123,30 @@ def test_labels_that_training_never_showed_are_mentioned() -> None:
     assert "Labels that stand in the test only: 17; their rows count as wrong." in told
 
 
+def test_every_metric_stands_beside_its_interval_and_its_formula() -> None:
+    report = make_report()
+    metrics = replace(report.metrics, intervals={"accuracy": (0.79, 0.82)}, teacher_intervals={"accuracy": (0.88, 0.9)})
+    text = check_page(render_report(replace(report, metrics=metrics))).text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "Accuracyrows with the right label / rows80.7 %79.0 % to 82.0 %89.4 %88.0 % to 90.0 %" in text
+    assert "Macro F1mean over classes of 2 · right / (gold + said)80.3 %89.2 %" in text
+    assert "Accuracy decides a comparison." in text
+
+
+def test_a_report_without_intervals_kinds_and_languages_is_read(tmp_path: Path) -> None:
+    """As the first version wrote it."""
+    written = report_to_json(make_report())
+    for section, keys in (
+        ("task", ("kind", "unseen_slots")),
+        ("metrics", ("intervals", "teacher_intervals", "by_language")),
+    ):
+        for key in keys:
+            del written[section][key]
+    assert report_from_json(written) == make_report()
+
+
 def test_a_perfect_student_and_a_hopeless_one_have_a_page_too() -> None:
     for share in (0.0, 1.0):
-        scores = StudentScores(share, share, share)
+        scores = {"accuracy": share, "macro_f1": share, "agreement": share}
         check_page(render_report(make_report(metrics=Metrics(scores, scores))))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,7 +10,12 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    pipeline,
+)
 
 from contract.errors import BadInput
 from distill.config import StudentConfig
@@ -18,6 +24,7 @@ from distill.pretrained import load_encoder, load_tokenizer, parameters_of
 from distill.student import Student, kept_layers, make_student
 from distill.teacher import Classifier, Teacher
 from distill.tokens import tokenize
+from distill.words import gather_words, split_words
 from tests.distill.tiny import make_encoder
 
 CPU = Device("cpu", "float32")
@@ -121,8 +128,47 @@ def test_plain_transformers_opens_it_and_says_labels(
     text = "please play the song now"
     with torch.no_grad():
         theirs = model(**tokenizer(text, return_tensors="pt")).logits
-        ours = student.forward(tokenize(tokenizer, [text], [None], max_length=32).batch(np.zeros(1, np.int64)))
+        ours = student.forward(tokenize(tokenizer, [text], [None], max_length=32).batch(np.zeros(1, np.int64))).logits
     assert torch.allclose(theirs, ours, atol=1e-5)
     said = pipeline("text-classification", model=model, tokenizer=tokenizer)(text)[0]["label"]
     assert said == CLASSES[int(ours.argmax())]
     assert not list(tmp_path.glob("*.bin"))
+
+
+def test_a_regression_is_one_amount_that_begins_at_the_mean(teacher: Teacher, tmp_path: Path) -> None:
+    student = student_of(replace(teacher, classes=(), mean=3.5), width=16, heads=2)
+    student.save(tmp_path)
+    model, tokenizer = (
+        AutoModelForSequenceClassification.from_pretrained(tmp_path),
+        AutoTokenizer.from_pretrained(tmp_path),
+    )
+    with torch.no_grad():
+        amount = model(**tokenizer("play", "song", return_tensors="pt")).logits
+    assert amount.shape == (1, 1)
+    assert float(amount) == pytest.approx(3.5, abs=1.5)
+    assert model.classifier.bias.item() == 3.5
+    assert (model.config.problem_type, model.config.num_labels) == ("regression", 1)
+
+
+@pytest.mark.parametrize("settings", [{"width": 16, "heads": 2}, {"layers": 2, "from": "skip"}])
+def test_slots_alone_are_a_token_classifier(teacher: Teacher, tmp_path: Path, settings: dict[str, Any]) -> None:
+    tags = ("O", "B-x", "I-x")
+    student = student_of(replace(teacher, classes=(), tags=tags), **settings)
+    student.model.eval()
+    student.save(tmp_path)
+    model, tokenizer = (
+        AutoModelForTokenClassification.from_pretrained(tmp_path),
+        AutoTokenizer.from_pretrained(tmp_path),
+    )
+    text = "please play the song now"
+    words = gather_words([split_words(text)])
+    with torch.no_grad():
+        theirs = model(**tokenizer(text, return_tensors="pt")).logits
+        said = student.forward(
+            tokenize(tokenizer, [text], [None], max_length=32, words=words).batch(np.zeros(1, np.int64))
+        )
+    assert said.logits is None
+    assert said.slot_logits is not None
+    assert torch.allclose(said.slot_logits, theirs[0, 1:-1], atol=1e-5)
+    assert tuple(model.config.id2label.values()) == tags
+    assert not (tmp_path / "sentence_head.safetensors").exists()

@@ -17,18 +17,22 @@ from torch import Tensor, nn
 from contract.progress import silent
 from distill.batches import Schedule
 from distill.checkpoint import Checkpoint
+from distill.config import ObjectiveConfig
 from distill.device import Device
+from distill.examples import Examples
 from distill.gold import NO_LABEL
-from distill.objectives import HARD, Objective
+from distill.intermediate import Intermediate
+from distill.objectives import HARD, Objective, make_objective
+from distill.states import Said, Shape, States
 from distill.tokens import Batch, Tokens
-from distill.training import Examples, Recipe, _slope, train
+from distill.training import Recipe, _slope, train
 
 CPU = Device("cpu", "float32")
 RECIPE = Recipe(updates=24, batch_size=8, learning_rate=0.02, warmup=0.25, weight_decay=0.1, clip=1.0, seed=3)
 
 
 class Bag(nn.Module):
-    """The mean of word vectors with dropout, and a linear layer: the smallest classifier of texts."""
+    """The mean of word vectors with dropout, and a linear layer: the smallest classifier of texts, with two states."""
 
     def __init__(self, words: int = 50, width: int = 8, classes: int = 3, dropout: float = 0.2) -> None:
         super().__init__()
@@ -36,10 +40,11 @@ class Bag(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, classes)
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Batch) -> Said:
         mask = batch.attention_mask.unsqueeze(-1).float()
-        mean = (self.words(batch.input_ids) * mask).sum(1) / mask.sum(1)
-        return self.head(self.dropout(mean))  # type: ignore[no-any-return]
+        words = self.words(batch.input_ids)
+        mean = (words * mask).sum(1) / mask.sum(1)
+        return Said(self.head(self.dropout(mean)), States((words, words.tanh())))
 
 
 def bag(dropout: float = 0.2) -> Bag:
@@ -88,8 +93,8 @@ def weights(model: nn.Module) -> dict[str, list[float]]:
 def test_it_learns(tmp_path: Path, soft: bool) -> None:
     model, some = bag(0.0), examples(soft)
     recipe = Recipe(150, 20, 0.05, 0.1, 0.0, 1.0, 0)
-    learn(model, tmp_path / "c", recipe, examples=some, objective=Objective(1.0) if soft else HARD)
-    predicted = model(some.tokens.batch(np.arange(60))).argmax(1).numpy()
+    learn(model, tmp_path / "c", recipe, examples=some, objective=Objective(1.0, 0.0) if soft else HARD)
+    predicted = model(some.tokens.batch(np.arange(60))).logits.argmax(1).numpy()
     assert (predicted == examples().classes).mean() > 0.95
 
 
@@ -107,6 +112,74 @@ def test_a_loop_that_was_killed_ends_as_if_it_had_not_been(tmp_path: Path, updat
     standing = train("bag", broken, broken, examples(), HARD, RECIPE, checkpoint, device=CPU, progress=silent)
     assert weights(broken) == weights(whole)
     assert [point.update for point in standing.curve] == list(range(1, 25))
+
+
+def with_helpers() -> tuple[Objective, Examples]:
+    """An objective that learns a critic, a baseline and projections, and a wider teacher that is asked live."""
+    config = ObjectiveConfig(intermediate=("mi-alpha", "hidden-mse"), intermediate_weight=(0.5, 0.1))
+    objective = make_objective(config, Shape(1, 8, 1), Shape(1, 12, 1), pooling="mean", device="cpu", seed=0)
+    torch.manual_seed(1)
+    teacher = Bag(width=12).eval()
+    return objective, replace(examples(soft=True), teacher=torch.no_grad()(teacher))
+
+
+def test_what_learns_beside_the_student_goes_on_too(tmp_path: Path) -> None:
+    """Critic, baseline, projections and their AdamW state are in the checkpoint: all ends to the last bit the same."""
+    (whole, some), (broken, _) = with_helpers(), with_helpers()
+    student = bag()
+    learn(student, tmp_path / "whole", examples=some, objective=whole)
+    again = bag()
+    for stop in (5, 16):
+        checkpoint = checkpoint_at(tmp_path / "broken", 0)
+        with pytest.raises(Killed):
+            train("bag", again, again, some, broken, RECIPE, checkpoint, device=CPU, progress=killed_at(stop))
+        (broken, _), again = with_helpers(), bag()
+    learn(again, tmp_path / "broken", examples=some, objective=broken)
+    assert weights(again) == weights(student)
+    assert weights(broken.helpers) == weights(whole.helpers)
+    fresh = weights(with_helpers()[0].helpers)
+    assert all(weights(whole.helpers)[name] != fresh[name] for name in fresh), "every helper has learnt"
+
+
+def test_the_student_is_read_without_what_learnt_beside_it(tmp_path: Path) -> None:
+    objective, some = with_helpers()
+    student, read = bag(), bag()
+    learn(student, tmp_path / "c", examples=some, objective=objective)
+    assert checkpoint_at(tmp_path / "c").read({"model": read}, None).update == 24
+    assert weights(read) == weights(student)
+
+
+class Steep(nn.Module):
+    """A helper's loss that has nothing to do with the student, and a great gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.height = nn.Parameter(torch.ones(()))
+
+    def forward(self, *_: object) -> Tensor:
+        return 1e6 * self.height
+
+
+def test_a_steep_helper_does_not_slow_the_student(tmp_path: Path) -> None:
+    steep = replace(HARD, intermediates=((1.0, Intermediate("nwj", ((1, 1),), Steep())),))
+    one, other = bag(), bag()
+    learn(one, tmp_path / "one", examples=replace(examples(), teacher=Bag().eval()), objective=steep)
+    learn(other, tmp_path / "other")
+    assert weights(one) == weights(other)
+
+
+def test_the_teacher_is_asked_about_the_very_batch_and_its_logits_are_the_stored_ones() -> None:
+    some = with_helpers()[1]
+    rows = np.array([7, 3, 11])
+    batch = some.tokens.batch(rows)
+    taught = some.taught(rows, batch)
+    assert taught.logits is not None
+    assert some.teacher_logits is not None
+    assert np.array_equal(taught.logits.numpy(), some.teacher_logits[rows].astype(np.float32))
+    assert taught.states is not None
+    assert taught.states.hidden[0].shape == (*batch.input_ids.shape, 12)
+    assert not taught.states.hidden[0].requires_grad
+    assert replace(some, teacher=None).taught(rows, batch).states is None
 
 
 def test_updates_after_the_last_checkpoint_are_made_again(tmp_path: Path) -> None:
@@ -151,7 +224,9 @@ def test_rows_of_gradients_are_the_whole_gradient(tmp_path: Path) -> None:
     for update in range(24):
         rows = schedule.rows(update)
         optimizer.zero_grad()
-        nn.functional.cross_entropy(plain(some.tokens.batch(rows)), torch.from_numpy(some.classes[rows])).backward()
+        nn.functional.cross_entropy(
+            plain(some.tokens.batch(rows)).logits, torch.from_numpy(some.classes[rows])
+        ).backward()
         nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
         for group in optimizer.param_groups:
             group["lr"] = 0.02 * _slope(update, RECIPE)

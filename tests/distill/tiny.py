@@ -110,7 +110,7 @@ def make_world(root: Path) -> tuple[Store, RunConfig]:
     return store, config_of(make_encoder(root / "encoder"), write_task(root / "task.jsonl"))
 
 
-def config_of(encoder: Path, task: Path, **sections: Any) -> RunConfig:
+def config_of(encoder: Path, task: Path, /, **sections: Any) -> RunConfig:
     """Settings under which the tiny teacher and student learn the tiny task; `sections` lie over them."""
     settings: dict[str, Any] = {
         "task": {"path": str(task), "shots": 15},
