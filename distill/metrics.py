@@ -251,9 +251,15 @@ def _ranks(values: npt.NDArray[np.float64], weights: Weights) -> Weights:
 
 def _correlation(one: Array, other: Array, weights: Weights) -> Weights:
     rows = weights.sum(axis=1, keepdims=True)
-    one, other = (column - (weights * column).sum(axis=1, keepdims=True) / rows for column in (one, other))
+    one, other = (_centred(column, weights, rows) for column in (one, other))
     covariance, *variances = ((weights * product).sum(axis=1) for product in (one * other, one * one, other * other))
     return _ratio(covariance, np.sqrt(variances[0] * variances[1]))
+
+
+def _centred(column: Array, weights: Weights, rows: Weights) -> Array:
+    """A column about its weighted mean; what is only the rounding of a constant is 0, lest it correlate."""
+    about = column - (weights * column).sum(axis=1, keepdims=True) / rows
+    return np.where(np.abs(about) <= 8 * np.finfo(np.float64).eps * np.abs(column), 0.0, about)
 
 
 METRICS = MappingProxyType(

@@ -111,7 +111,8 @@ def test_stored_logits_keep_the_top_and_what_the_rest_weighs(logits: np.ndarray)
     top = np.take_along_axis(found, order, axis=1)[:, :TOP]
     assert top == pytest.approx(np.take_along_axis(wanted, order, axis=1)[:, :TOP], abs=1e-2)
     assert found.sum(axis=1) - top.sum(axis=1) == pytest.approx(1 - np.sort(wanted, axis=1)[:, -TOP:].sum(1), abs=1e-2)
-    assert (kept.argmax(axis=1) == logits.argmax(axis=1)).all()
+    best = np.take_along_axis(logits, kept.argmax(axis=1, keepdims=True), axis=1)[:, 0]
+    assert best == pytest.approx(logits.max(axis=1), abs=1e-2)  # half precision may tie the first two
 
 
 def test_few_tags_are_stored_whole_and_a_word_without_a_token_stays_one() -> None:
