@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import subprocess
 import sys
@@ -22,13 +21,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from benchmarks.data import CORPUS
 from benchmarks.grown import write_grown
 from contract.artifact import Artifact, write_parquet
 from contract.store import Store
 from indexer.corpus import add_to_corpus, build_corpus
 from indexer.corpus_settings import CorpusSettings
 
-DATA = Path(os.environ.get("TRANSFERSET_DATA", "../shared/data"))
 WAYS = ("plain", "near-duplicates", "add")
 
 
@@ -103,7 +102,7 @@ def _in_another_process(folder: Path) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", type=Path, default=DATA / "generic" / "en", help="a folder of Parquet files")
+    parser.add_argument("--corpus", type=Path, default=CORPUS, help="a folder of Parquet files")
     parser.add_argument("--sizes", default="200000,1300000", help="passages, separated by commas")
     parser.add_argument("--ways", default=",".join(WAYS), help=f"out of {', '.join(WAYS)}")
     parser.add_argument("--folder", type=Path, default=None, help="where to work [default: the system's]")

@@ -10,7 +10,6 @@ against the exact search of the same utterances; how much our ivf visits was set
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from benchmarks.data import TASK
 from contract.artifact import Artifact, open_artifact
 from contract.draft import Plan, drafting
 from contract.store import Store
@@ -35,7 +35,6 @@ from indexer.vectors.codes import products
 from indexer.vectors.stored import Vectors
 
 K, DIM = 32, 384
-UTTERANCES = Path(os.environ.get("TRANSFERSET_DATA", "../shared/data")) / "tasks/clinc150.parquet"
 EXACT_QUERIES = 512  # for which FAISS's exact search is timed: it takes seconds for a thousand
 
 
@@ -119,7 +118,7 @@ def inputs(arguments: argparse.Namespace, folder: Path) -> tuple[Artifact, Calla
         whole = open_artifact(arguments.corpus, "corpus", version=CORPUS_VERSION)
         corpus = FirstRows(whole, min(arguments.rows, vectors.rows, whole.rows))
         minilm = open_encoder("minilm")
-        table = pq.read_table(UTTERANCES, columns=["text", "split"])
+        table = pq.read_table(TASK, columns=["text", "split"])
         texts = table.filter(pc.equal(table["split"], "train"))["text"].to_pylist()[: arguments.queries]
         return corpus, lambda: StoredEncoder(vectors, minilm), minilm.encode(texts, kind="query")
     (folder / "docs.txt").write_text("".join(f"passage number {n}\n" for n in range(arguments.rows)))

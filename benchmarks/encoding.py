@@ -21,11 +21,11 @@ import pyarrow.parquet as pq
 import torch
 from sentence_transformers import SentenceTransformer
 
+from benchmarks.data import CORPUS
 from indexer.encoder import Encoder, find_model, measured_dtype, open_encoder
 from indexer.encoders.threads import cores
 from indexer.engine import LocalEngine
 
-DATA = Path(os.environ.get("TRANSFERSET_DATA", "../shared/data")) / "generic/en/part-000.parquet"
 SHARD = 512  # texts given to a process at once
 
 
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=2048)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--encoder", default="minilm")
-    parser.add_argument("--file", type=Path, default=DATA)
+    parser.add_argument("--file", type=Path, default=CORPUS / "part-000.parquet")
     arguments = parser.parse_args()
     texts = read_texts(arguments.file, arguments.texts)
     directory, _ = find_model(arguments.encoder)

@@ -26,7 +26,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from benchmarks.lexical import DATA, queries_of
+from benchmarks.data import options_of
+from benchmarks.lexical import queries_of
 from contract.artifact import Artifact, write_shard
 from contract.draft import Plan, drafting
 from contract.schemas import CORPUS
@@ -80,13 +81,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--encoder", default="minilm")
     parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--jobs", nargs="*", default=["lexical", "dense", "retrieval"], metavar="JOB")
-    parser.add_argument("--corpus", type=Path, default=DATA / "generic" / "en", help="a folder of Parquet, column text")
-    parser.add_argument("--task", type=Path, default=DATA / "tasks" / "clinc150.parquet", help="Parquet: text, split")
-    parser.add_argument("--scratch", type=Path, help="where to put what is built [default: the system's place]")
-    options = parser.parse_args()
-    if not (options.corpus.is_dir() and options.task.is_file()):
-        parser.error(f"expected Parquet at {options.corpus} and {options.task}; name others with --corpus and --task")
-    return options
+    return options_of(parser)
 
 
 def _prepared(folder: Path, options: argparse.Namespace) -> Store:

@@ -15,7 +15,6 @@ real text of eight times the size would have two to three times as many terms, e
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,9 +26,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numba import njit
 
+from benchmarks.data import CORPUS
 from indexer.bm25.tokens import Tokenizer
 
-DATA = Path(os.environ.get("TRANSFERSET_DATA", "../shared/data"))
 PART_ROWS = 1_000_000
 _BATCH_ROWS = 65_536
 
@@ -60,7 +59,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, required=True, help="how many passages")
     parser.add_argument("--out", type=Path, required=True, help="a new folder for the Parquet parts")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--corpus", type=Path, default=DATA / "generic" / "en", help="Parquet: text, source, lang")
+    parser.add_argument("--corpus", type=Path, default=CORPUS, help="Parquet: text, source, lang")
     parser.add_argument("--compare", action="store_true", help="measure it beside the original")
     options = parser.parse_args()
     if not any(options.corpus.glob("*.parquet")):

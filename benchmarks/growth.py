@@ -23,7 +23,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.lexical import DATA, build_ours, corpus_of, queries_of, texts_of
+from benchmarks.data import options_of
+from benchmarks.lexical import build_ours, corpus_of, queries_of, texts_of
 from contract.artifact import open_artifact
 from indexer.lexical import LexicalIndex, LexicalSettings
 
@@ -55,15 +56,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--shard-rows", type=int, default=LexicalSettings().shard_rows)
     parser.add_argument("--peer-rows", type=int, default=1_300_000, help="up to so many passages bm25s is measured too")
-    parser.add_argument("--corpus", type=Path, default=DATA / "generic" / "en", help="Parquet, as benchmarks.grown's")
-    parser.add_argument("--task", type=Path, default=DATA / "tasks" / "clinc150.parquet", help="Parquet: text, split")
-    parser.add_argument("--scratch", type=Path, help="where to put what is built [default: the system's place]")
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if not (options.corpus.is_dir() and options.task.is_file()):
-        parser.error(f"expected Parquet at {options.corpus} and {options.task}; name others with --corpus and --task")
-    return options
+    return options_of(parser)
 
 
 def _measure(options: argparse.Namespace, stage: str, rows: int, folder: Path) -> None:

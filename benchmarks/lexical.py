@@ -35,6 +35,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import Stemmer
 
+from benchmarks.data import options_of
 from contract.artifact import Artifact, open_artifact, write_shard
 from contract.draft import Plan, drafting
 from indexer.bm25.stop_words import stop_words
@@ -42,7 +43,6 @@ from indexer.bm25.tokens import Tokenizer
 from indexer.engine import LocalEngine
 from indexer.lexical import LexicalIndex, LexicalSettings, build_lexical
 
-DATA = Path(os.environ.get("TRANSFERSET_DATA", "../shared/data"))
 SMALL = 10_000  # what rank-bm25 gets through: passages, and a hundredth as many queries
 Search = Callable[[Sequence[str], int], object]
 
@@ -114,13 +114,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=3, help="searches by each engine in turn, the best counts")
     parser.add_argument("--sample", type=int, default=20, help="queries whose scores are checked")
     parser.add_argument("--peers", nargs="*", default=list(_PEERS), choices=list(_PEERS), metavar="PEER")
-    parser.add_argument("--corpus", type=Path, default=DATA / "generic" / "en", help="a folder of Parquet, column text")
-    parser.add_argument("--task", type=Path, default=DATA / "tasks" / "clinc150.parquet", help="Parquet: text, split")
-    parser.add_argument("--scratch", type=Path, help="where to put what is built [default: the system's place]")
-    options = parser.parse_args()
-    if not (options.corpus.is_dir() and options.task.is_file()):
-        parser.error(f"expected Parquet at {options.corpus} and {options.task}; name others with --corpus and --task")
-    return options
+    return options_of(parser)
 
 
 def corpus_of(folder: Path, source: Path, rows: int) -> Artifact:

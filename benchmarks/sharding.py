@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from benchmarks.lexical import DATA
+from benchmarks.data import TASK
 from contract.store import Store
 from indexer.build import build_index
 from indexer.index import IndexSettings, open_index
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--corpus", default="en")
     parser.add_argument("--shard-rows", type=int, nargs="+", default=[50_000, 1_300_000])
     parser.add_argument("--k", type=int, default=32)
-    parser.add_argument("--task", type=Path, default=DATA / "tasks" / "clinc150.parquet", help="Parquet: text")
+    parser.add_argument("--task", type=Path, default=TASK, help="Parquet: text")
     options = parser.parse_args()
     queries = pq.read_table(options.task, columns=["text"])["text"].to_pylist()
     found = []

@@ -14,7 +14,7 @@ from contract.removal import MADE_FROM
 from contract.store import Store, exact_name, split_version
 from indexer.corpus import add_to_corpus, open_corpus
 from indexer.dense import build_dense
-from indexer.encoder import TextEncoder, open_encoder
+from indexer.encoder import TextEncoder, encoder_of
 from indexer.encoders.static import StaticEncoder
 from indexer.engine import Engine, LocalEngine
 from indexer.index import INDEX_VERSION, IndexSettings, open_index, recorded_encoder
@@ -108,15 +108,7 @@ def _encoder(settings: IndexSettings, begun: Plan | None) -> TextEncoder | None:
     recorded = recorded_encoder(begun.params).get("dtype") if begun else None
     if wanted.dtype == "auto" and recorded:
         wanted = replace(wanted, dtype=recorded)
-    return open_encoder(
-        wanted.model,
-        revision=wanted.revision,
-        dtype=wanted.dtype,
-        max_length=wanted.max_length,
-        query_prompt=wanted.query_prompt,
-        passage_prompt=wanted.passage_prompt,
-        dims=wanted.dims,
-    )
+    return encoder_of(wanted)
 
 
 def _plan(corpus: Artifact, settings: IndexSettings, encoder: TextEncoder | None) -> Plan:

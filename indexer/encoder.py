@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -139,18 +139,16 @@ def open_encoder(
     return Encoder(_cast(model, settings.dtype), settings, hash_model(directory))
 
 
+def encoder_of(settings: EncoderSettings) -> TextEncoder:
+    """The encoder of these settings, as `open_encoder` opens it."""
+    given = asdict(settings)
+    return open_encoder(given.pop("model"), **given)
+
+
 @cache
 def reopened(settings: EncoderSettings, fingerprint: str) -> TextEncoder:
     """The encoder of these settings, opened once a process; BadInput when it is not the one with that fingerprint."""
-    encoder = open_encoder(
-        settings.model,
-        revision=settings.revision,
-        dtype=settings.dtype,
-        max_length=settings.max_length,
-        query_prompt=settings.query_prompt,
-        passage_prompt=settings.passage_prompt,
-        dims=settings.dims,
-    )
+    encoder = encoder_of(settings)
     if encoder.fingerprint != fingerprint:
         raise BadInput(
             f"Expected encoder {settings.model} to have the fingerprint {fingerprint}, found {encoder.fingerprint}; "

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -22,7 +22,7 @@ from contract.store import Store
 from indexer.chance import draw_rows
 from indexer.corpus import open_corpus
 from indexer.dense import DenseIndex, DenseSettings
-from indexer.encoder import EncoderSettings, TextEncoder, open_encoder
+from indexer.encoder import EncoderSettings, TextEncoder, encoder_of
 from indexer.encoders.static import has_static, open_static_of
 from indexer.fusion import filled, reciprocal_rank_fusion
 from indexer.lexical import LexicalSearch, LexicalSettings, open_lexical
@@ -33,8 +33,6 @@ INDEX_VERSION = 1
 
 Retriever = Literal["lexical", "dense", "hybrid", "random"]
 RETRIEVERS: tuple[Retriever, ...] = get_args(Retriever)
-
-
 Built = Literal["lexical", "dense", "on-demand"]
 BUILT: tuple[Built, ...] = get_args(Built)
 
@@ -247,11 +245,10 @@ class Index:
         Refuses one that would give other vectors.
         """
         recorded = recorded_encoder(self._params)
-        fingerprint, settings = recorded["fingerprint"], asdict(_encoder_settings(recorded))
+        fingerprint, settings = recorded["fingerprint"], _encoder_settings(recorded)
         if has_static(self.artifact):
-            return open_static_of(self.artifact, _encoder_settings(recorded), fingerprint)
-        settings["name_or_path"] = self._made_from["encoder"]
-        encoder = open_encoder(**{key: value for key, value in settings.items() if key != "model"})
+            return open_static_of(self.artifact, settings, fingerprint)
+        encoder = encoder_of(replace(settings, model=self._made_from["encoder"]))
         if encoder.fingerprint != fingerprint:
             raise BadInput(
                 f"Index {self.name} was built with encoder {recorded['model']} of fingerprint {fingerprint}, the one "

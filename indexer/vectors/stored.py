@@ -130,13 +130,14 @@ class _VectorShards:
             return receipt
         start = number * self.shard_rows
         rows = min(self.shard_rows, self.corpus.rows - start)
-        before = self._before(number)
-        if before is not None and before.rows == rows:
-            return self.draft.adopt(_step(number), self._directory, [before])
+        before = next((entry for entry in self._earlier_files if entry.name == _name(number)), None)
+        if self.earlier and before and before.rows == rows:
+            return self.draft.adopt(_step(number), self.earlier.directory, [before])
         vectors = np.empty((rows, self.encoder.dim), np.float16)
         known = before.rows // BLOCK_ROWS * BLOCK_ROWS if before else 0
-        if known:
-            vectors[:known] = np.load(self._directory / _name(number), mmap_mode="r", allow_pickle=False)[:known]
+        if self.earlier and known:
+            path = self.earlier.path(_name(number))  # checked; a shard that is adopted is checked there
+            vectors[:known] = np.load(path, mmap_mode="r", allow_pickle=False)[:known]
         self._embed(start, vectors, known)
         with self.draft.partial(_name(number)).open("wb") as file:
             np.save(file, vectors, allow_pickle=False)
@@ -150,18 +151,9 @@ class _VectorShards:
             block = texts[first : first + BLOCK_ROWS]
             vectors[known + first : known + first + len(block)] = self.encoder.encode(block, kind="passage")
 
-    def _before(self, number: int) -> FileEntry | None:
-        """This shard as the earlier index has it, whole or in part, where it has it and it is what it was."""
-        files = self.earlier.manifest.files if self.earlier else ()
-        entry = next((entry for entry in files if entry.name == _name(number)), None)
-        if entry and self.earlier:
-            self.earlier.path(entry.name)
-        return entry
-
     @property
-    def _directory(self) -> Path:
-        assert self.earlier is not None
-        return self.earlier.directory
+    def _earlier_files(self) -> Sequence[FileEntry]:
+        return self.earlier.manifest.files if self.earlier else ()
 
 
 def _step(number: int) -> str:
