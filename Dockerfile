@@ -1,10 +1,10 @@
-# One image for the api, the worker and the indexer: docker-compose.yml tells them apart by their command.
-#   docker build --build-arg EXTRAS=service .     leaves out what only distillation needs
+# One Dockerfile for api, workers and indexer: docker-compose.yml tells them apart by their command and their extras.
 FROM python:3.11-slim
 
-ARG EXTRAS=service,distill,minilm
+ARG EXTRAS=service,minilm
 
 ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     NUMBA_CACHE_DIR=/tmp/numba \
@@ -17,6 +17,7 @@ RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nolog
 WORKDIR /app
 COPY pyproject.toml constraints.txt README.md transferset.py ./
 COPY contract ./contract
+COPY jobs ./jobs
 COPY indexer ./indexer
 COPY service ./service
 COPY distill ./distill

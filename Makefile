@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow ray lint format bench-indexer clean
+.PHONY: help setup demo test slow ray load chaos fuzz screenshots lint format bench-indexer bench-distill clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -30,6 +30,20 @@ ray: $(INSTALLED)  ## the tests that need Ray (240 MB), on clusters of two one-c
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[ray]'
 	$(BIN)/pytest -q -m ray
 
+load: $(INSTALLED)  ## the service under load: throughput beside the library's, tails, overload, building beside a script
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m benchmarks.service
+
+chaos: $(INSTALLED)  ## 200 kills of api and workers in the midst of jobs, on SQLite and PostgreSQL: nothing lost, nothing twice
+	$(BIN)/python -m benchmarks.chaos --kills 200
+	$(BIN)/python -m benchmarks.pickup
+
+fuzz: $(INSTALLED)  ## 20,000 requests by schemathesis and 10,000 mutated uploads: no server error, no hang, bounded memory
+	$(BIN)/python -m benchmarks.fuzz
+
+screenshots: $(INSTALLED)  ## docs/screenshots anew, out of the console's tests (needs Chromium)
+	TRANSFERSET_SCREENSHOTS=1 $(BIN)/pytest -q -m '' tests/service/console
+
 lint: $(INSTALLED)  ## ruff, mypy --strict and the import rules
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
@@ -42,6 +56,9 @@ bench-indexer: $(INSTALLED)  ## lexical search, indexing, encoding and dense sea
 	$(BIN)/python -m benchmarks.encoding
 	$(BIN)/python -m benchmarks.dense
 	$(BIN)/python -m benchmarks.engines
+
+bench-distill: $(INSTALLED)  ## a student beside its teacher: size, accuracy and latency of every form
+	$(BIN)/python -m benchmarks.shipping
 
 clean:  ## remove the virtual environment (artifacts stay)
 	rm -rf $(VENV)

@@ -10,6 +10,8 @@ from contract.console import ArtifactsOption, JsonOption, make_app, run
 from distill.cli import app as distill_app
 from indexer.corpus_cli import corpus_app
 from indexer.index_cli import index_app
+from jobs.clean_cli import app as clean_app
+from jobs.cli import app as jobs_app
 from service.cli import app as service_app
 from service.keys_cli import keys_app
 
@@ -26,9 +28,14 @@ app = make_app("transferset", "Makes the text that small language models learn f
 app.add_typer(corpus_app, name="corpus", rich_help_panel="Index")
 app.add_typer(index_app, name="index", rich_help_panel="Index")
 app.add_typer(keys_app, name="keys", rich_help_panel="Build transfer sets")
-for panel, room in (("Build transfer sets", service_app), ("Distil", distill_app)):
+for panel, room in (
+    ("Build transfer sets", service_app),
+    ("Distil", distill_app),
+    ("Serve", jobs_app),
+    ("Serve", clean_app),
+):
     for command in room.registered_commands:
-        command.rich_help_panel = panel
+        command.rich_help_panel = "Serve" if command.name == "serve" else panel
     app.registered_commands += room.registered_commands
 
 

@@ -161,9 +161,9 @@ class _LogProgress:
 
 
 def _say_error(message: str) -> None:
-    screen.print(Text.assemble(("error", "bold red"), " ", _plain(message)), soft_wrap=True)
+    screen.print(Text.assemble(("error", "bold red"), " ", plain(message)), soft_wrap=True)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text on one line that a terminal does not read as commands."""
     return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)

@@ -2,6 +2,7 @@
 
     TransfersetError
     ├── BadInput          a file, row, column, setting or name is not what was expected
+    │   └── InUse         what is to be removed is needed by something else
     ├── NotFound          nothing of that name
     ├── NameTaken         a finished (or half-built) artifact of that name was made with other settings
     ├── Busy              another process is building it now
@@ -29,6 +30,12 @@ class TransfersetError(Exception):
 
 class BadInput(TransfersetError):
     """A file, row, column, setting or name is not what was expected."""
+
+
+class InUse(BadInput):
+    """What is to be removed is needed by something else."""
+
+    status = 409
 
 
 class NotFound(TransfersetError):

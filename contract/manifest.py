@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from contract.errors import CorruptArtifact
 
-Kind = Literal["corpus", "index", "transfer-set", "teacher", "labels", "run", "study"]
+Kind = Literal["corpus", "index", "transfer-set", "teacher", "labels", "run", "study", "export"]
 Json = Any  # a JSON value: the only place where the type system gives up, because JSON does
 
 MANIFEST = "manifest.json"
@@ -120,8 +120,13 @@ def move_into_place(partial: Path, path: Path) -> None:
 def read_manifest(directory: Path) -> Manifest:
     """The manifest of a finished directory; CorruptArtifact when it is broken or its id is not its content's."""
     path = directory / MANIFEST
+    return parse_manifest(path.read_bytes(), str(path))
+
+
+def parse_manifest(content: bytes, where: str) -> Manifest:
+    """The manifest of its JSON, which a stranger may have written; CorruptArtifact as above, naming `where`."""
     try:
-        raw = json.loads(path.read_bytes())
+        raw = json.loads(content)
         manifest = Manifest(
             kind=raw["kind"],
             version=raw["version"],
@@ -134,23 +139,23 @@ def read_manifest(directory: Path) -> Manifest:
             made=raw["made"],
         )
         stored_id, found_id = raw["id"], manifest.id
-        is_inside = all(_stays_inside(entry.name) for entry in (*manifest.files, *manifest.attachments))
+        is_inside = all(stays_inside(entry.name) for entry in (*manifest.files, *manifest.attachments))
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError, RecursionError) as error:
         raise CorruptArtifact(
-            f"{path} is not a manifest this version can read ({type(error).__name__}: {error}); "
+            f"{where} is not a manifest this version can read ({type(error).__name__}: {error}); "
             "copy the directory again or rebuild it"
         ) from error
     if found_id != stored_id:
         raise CorruptArtifact(
-            f"{path} was changed after it was written: it says id {stored_id}, its content has {found_id}; "
+            f"{where} was changed after it was written: it says id {stored_id}, its content has {found_id}; "
             "copy the directory again or rebuild it"
         )
     if not is_inside:
-        raise CorruptArtifact(f"{path} names a file outside its directory; do not use this artifact")
+        raise CorruptArtifact(f"{where} names a file outside its directory; do not use this artifact")
     return manifest
 
 
-def _stays_inside(name: str) -> bool:
+def stays_inside(name: str) -> bool:
     """Whether a file's name in a manifest, which a stranger may have written, is a path below the directory."""
     path = PurePosixPath(name)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name

@@ -17,6 +17,7 @@ FOLDERS: dict[Kind, str] = {
     "labels": "labels",
     "run": "runs",
     "study": "studies",
+    "export": "exports",
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _VERSIONED = re.compile(r"(?P<name>[^@]*)@(?P<version>[1-9][0-9]{0,8})")

@@ -136,7 +136,7 @@ def _read_file(
             f"after one ({', '.join(SPLITS)}); rename it, or move it out of the folder"
         )
     batches = []
-    for numbers, batch in read_rows(file, _OPTIONAL, columns=_with_aliases(file, columns), on_bad_row=on_bad_row):
+    for numbers, batch in read_rows(file, _OPTIONAL, columns=with_aliases(file, columns), on_bad_row=on_bad_row):
         if on_batch is not None:
             on_batch(file, numbers, batch)
         split = pc.fill_null(batch.column("split"), default_split)
@@ -158,7 +158,7 @@ def _check_map(path: Path, files: list[Path], columns: Mapping[str, str]) -> Non
             raise BadInput(f"{path} has no column {theirs!r}, which --map {ours}={theirs} names; found {listed}")
 
 
-def _with_aliases(file: Path, columns: Mapping[str, str]) -> Mapping[str, str]:
+def with_aliases(file: Path, columns: Mapping[str, str]) -> Mapping[str, str]:
     """`columns`, and a known alias for each of ours that the file has only under that name."""
     found = column_names(file)
     aliased = {
@@ -186,9 +186,12 @@ def _drop_uneven_slots(
 
 
 def _check_unique(path: Path, table: pa.Table) -> None:
-    counted = pc.value_counts(table["id"].combine_chunks())
-    for entry in counted:
+    """The rows are named, not their id: jobs keep what is said here, and an id may be a text (law 13)."""
+    ids = table["id"].combine_chunks()
+    for entry in pc.value_counts(ids):
         if entry["counts"].as_py() > 1:
+            first, second = pc.indices_nonzero(pc.equal(ids, entry["values"]))[:2].to_pylist()
             raise BadInput(
-                f"{path}: the id {entry['values'].as_py()!r} stands in more than one row; ids must be unique"
+                f"{path}: one id stands in more than one row, first in {first + 1:,} and {second + 1:,} "
+                "(bad ones not counted); ids must be unique"
             )

@@ -24,6 +24,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "indexer": ("numpy", "numba", "faiss-cpu", "sentence-transformers", "rank-bm25", "PyStemmer", "torch"),
     "service": ("fastapi", "uvicorn", "pydantic-settings", "python-multipart", "dbos"),
     "distill": ("torch", "transformers", "safetensors", "pydantic", "seqeval"),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
 }
 _FREE_BYTES_WANTED = 5 * 1024**3
 

@@ -1,4 +1,4 @@
-"""The commands of distill: `distill` makes a run, `compare` sets runs side by side."""
+"""The commands of distill: `distill` makes a run, `compare` sets runs side by side, and those of its other CLIs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from contract.console import (
     progress_shown,
     store_at,
 )
+from distill.shipping_cli import shipping_app
+from distill.tune_cli import tune_app
 
 app = make_app("distill", "Distil and finetune students on transfer sets, and compare them.")
 
@@ -102,3 +104,6 @@ def compare(
         wide.print(part, highlight=False)
     if html:
         answer.print(f"page: {html}", markup=False, highlight=False, soft_wrap=True)
+
+
+app.registered_commands += shipping_app.registered_commands + tune_app.registered_commands

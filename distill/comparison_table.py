@@ -66,7 +66,10 @@ def task_text(group: Group) -> str:
 
 
 def student_text(student: StudentFacts) -> str:
-    origin = "from scratch" if student.origin == "scratch" else f"from teacher layers ({student.origin})"
+    if student.origin == "static":
+        return f"static embeddings of {student.width} numbers"
+    named = {"scratch": "from scratch", "pretrained": "pretrained"}
+    origin = named.get(student.origin, f"from teacher layers ({student.origin})")
     return f"{student.layers} layers × {student.width} {origin}"
 
 

@@ -11,7 +11,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from contract.errors import BadInput, NotFound
 from contract.manifest import Json
@@ -19,7 +29,7 @@ from contract.task import Target
 
 # What is learnt of a text. Pairs are no kind of their own: two sentences are read as one text.
 Kind = Literal["classes", "regression", "slots", "joint", "out-of-scope"]
-Origin = Literal["scratch", "skip", "first", "last"]
+Origin = Literal["scratch", "skip", "first", "last", "pretrained", "static"]
 Pooling = Literal["mean", "first"]
 Precision = Literal["auto", "float32", "bfloat16"]
 SoftTargets = Literal["kl", "ce", "mse"]
@@ -29,12 +39,16 @@ IntermediateName = Literal[
     "infonce", "nwj", "tuba", "mi-alpha",
 ]  # fmt: skip
 
+_SIZED = ("pretrained", "static")  # whose layers are not a choice
+_FEWEST_PIECES = 8
+
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Updates = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Tokens = Annotated[int, Field(ge=8, le=512)]
+Vocabulary = Literal["teacher", "trimmed"] | int
 Splits = str | Annotated[tuple[str, ...], Field(min_length=1)]
 
 
@@ -106,16 +120,63 @@ class TeacherConfig(TrainingConfig):
 class StudentConfig(_Section):
     """Width and heads may be left out: 128 and one a 64 from scratch, the teacher's own with kept layers.
 
+    `from` "pretrained" is the encoder `model` (as the teacher's: a hub name or a directory) with its own tokenizer, and
+    as large as it is. "static" is the mean of the tokens' embeddings, `width` numbers each [256, or the teacher's if
+    fewer], without layers; they begin as `embeddings` says: "teacher", as the teacher sees each token alone, or
+    "random". `vocabulary` is the tokenizer's own, whoever's it is ("teacher"), or "trimmed" to the pieces that the
+    transfer set and the training rows need, or so many of them.
+
     Dropout too: none for a student that distils (0.1 costs 8 points on CLINC150's generic-random text), 0.1 for one
     that has the gold labels alone (none costs it 3).
     """
 
-    layers: Annotated[int, Field(ge=1)] = 2
+    layers: Annotated[int, Field(ge=1)] | None = None  # 2, where the origin does not say
     width: Annotated[int, Field(ge=8)] | None = None
     heads: Annotated[int, Field(ge=1)] | None = None
     origin: Annotated[Origin, Field(alias="from")] = "scratch"
+    model: str | None = None
+    embeddings: Literal["teacher", "random"] = "teacher"
+    vocabulary: Vocabulary = "teacher"
     dropout: Share | None = None
     max_length: Tokens = 64
+
+    @model_validator(mode="before")
+    @classmethod
+    def _two_layers(cls, raw: Any) -> Any:
+        """What has layers to choose has two."""
+        if isinstance(raw, dict) and raw.get("layers") is None:
+            origin = raw.get("from", raw.get("origin", "scratch"))
+            return raw if origin in _SIZED else {**raw, "layers": 2}
+        return raw
+
+    @field_validator("vocabulary", mode="before")
+    @classmethod
+    def _in_words(cls, value: Any) -> Any:
+        whole = isinstance(value, int) and not isinstance(value, bool) and value >= _FEWEST_PIECES
+        if not (whole or value in ("teacher", "trimmed")):
+            raise ValueError(
+                f'expected "teacher", "trimmed" or a number of pieces from {_FEWEST_PIECES}, found {value!r}'
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _fits_its_origin(self) -> StudentConfig:
+        if self.origin == "pretrained" and not self.model:
+            raise ValueError('from = "pretrained" needs model, a hub name or a directory; add it')
+        if self.origin != "pretrained" and self.model is not None:
+            raise ValueError(f'model is of from = "pretrained", found from = "{self.origin}"; leave one of them out')
+        if self.origin == "static" and (self.layers is not None or self.heads is not None):
+            raise ValueError('from = "static" has neither layers nor heads; leave them out')
+        if self.origin != "static" and self.embeddings != "teacher":
+            raise ValueError(f'embeddings is of from = "static", found from = "{self.origin}"; leave it out')
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What came later stands there only where it is used: the ids of runs hang on it."""
+        later = {name: StudentConfig.model_fields[name].default for name in ("model", "embeddings", "vocabulary")}
+        written: dict[str, Any] = write(self)
+        return {name: value for name, value in written.items() if name not in later or value != later[name]}
 
 
 class ObjectiveConfig(_Section):
@@ -207,6 +268,15 @@ class RunConfig(_Section):
     arm: str | None = None
     precision: Precision = "auto"
 
+    @model_validator(mode="after")
+    def _has_states(self) -> RunConfig:
+        if self.student.origin == "static" and self.objective.intermediate:
+            raise ValueError(
+                f"objective.intermediate is {', '.join(self.objective.intermediate)}, but a static student has no "
+                "layers to compare; leave it out, or take another student.from"
+            )
+        return self
+
     @property
     def finetune_updates(self) -> int:
         """As many updates for every arm: one that does not distil finetunes for as long as the others do both."""
@@ -282,7 +352,7 @@ def _sentence(error: ValidationError) -> str:
     if fault["type"] == "extra_forbidden":
         return f"unknown setting {key!r}; {_hint(fault['loc'])}"
     if fault["type"] == "value_error":
-        return f"{key}: {fault['ctx']['error']}"
+        return f"{key}: {fault['ctx']['error']}".removeprefix(": ")
     if fault["type"] == "missing":
         return f"the setting {key!r} is missing; add it"
     if fault["loc"] == ("task", "target"):

@@ -33,7 +33,8 @@ class Examples:
     """What there is to learn: tokens, gold classes (NO_LABEL where unknown), the teacher's logits where they are.
 
     A regression has `amounts` (NaN where unknown) in the classes' stead, a task of slots alone neither. The teacher's
-    states are too large to store: `teacher`, frozen, is asked for them on the very batch.
+    states are too large to store: `teacher`, frozen, is asked for them on the very batch, or on its own tokens of it
+    where it reads others.
     """
 
     tokens: Tokens
@@ -42,6 +43,7 @@ class Examples:
     amounts: npt.NDArray[np.float32] | None = None  # (n,)
     slots: SlotLessons | None = None
     teacher: Speaker | None = None
+    teacher_tokens: Tokens | None = None
 
     def targets(self, rows: npt.NDArray[np.int64], device: str) -> Targets:
         """What is gold about the texts of `rows`, beside `tokens.batch(rows)`."""
@@ -59,8 +61,12 @@ class Examples:
 
     def taught(self, rows: npt.NDArray[np.int64], batch: Batch) -> Said:
         """What the teacher says of `batch`, which is made of the texts of `rows`: stored logits and live states."""
-        stored = self.stored(rows, batch.input_ids.device.type)
-        return stored if self.teacher is None else replace(stored, states=self.teacher(batch).states)
+        device = batch.input_ids.device.type
+        stored = self.stored(rows, device)
+        if self.teacher is None:
+            return stored
+        read = batch if self.teacher_tokens is None else self.teacher_tokens.batch(rows, device)
+        return replace(stored, states=self.teacher(read).states)
 
     def _words(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The numbers of the words in `Batch.words`."""

@@ -89,6 +89,11 @@ class Gold:
         return float(self.train.amounts.astype(np.float64).mean())
 
     @property
+    def pairs(self) -> bool:
+        """Whether a text is two sentences."""
+        return bool(self.test.table["text_pair"].null_count < self.test.table.num_rows)
+
+    @property
     def unseen_labels(self) -> int:
         """How many labels stand in the test only."""
         return len({*self.test.labels} - {*self.classes, self.out_of_scope}) if self.classes else 0

@@ -22,7 +22,7 @@ from distill.relations import minilm_loss, minilmv2_loss
 from distill.states import Attention, Shape, Sight, States, pooled
 
 Distance = Callable[[Tensor, Tensor], Tensor]  # (N, H) of the student, (N, H) of the teacher -> scalar
-PairLoss = Callable[[States, States, Pair, Tensor], Tensor]  # student, teacher, layers, mask (B, L) -> scalar
+PairLoss = Callable[[States, States, Pair], Tensor]  # student, teacher, layers -> scalar
 
 OF_TOKENS: dict[IntermediateName, Distance] = {
     "hidden-mse": hidden_mse,
@@ -43,7 +43,8 @@ _MAPPINGS: dict[LayerMapping, Callable[[int, int], tuple[Pair, ...]]] = {
 class Intermediate(nn.Module):
     """The mean over the mapped pairs of layers of a pair's loss; with `flow`, weighted as the cheapest transport says.
 
-    The flow is solved on the losses as they are, and no gradient goes through it.
+    The flow is solved on the losses as they are, and no gradient goes through it. Token by token the models' compared
+    states are set side by side; a text's pooled state is of each model's own tokens.
     """
 
     def __init__(self, name: IntermediateName, pairs: tuple[Pair, ...], loss: PairLoss, *, flow: bool = False) -> None:
@@ -58,9 +59,13 @@ class Intermediate(nn.Module):
         """What it must see of both models."""
         return Sight(attention=True) if self.name in OF_ATTENTION else Sight(hidden=True)
 
-    def forward(self, student: States, teacher: States, mask: Tensor) -> Tensor:
-        """The loss of a batch; `mask` is (B, L), 1 where there is a token."""
-        losses = torch.stack([self.loss(student, teacher, pair, mask) for pair in self.pairs])
+    def forward(self, student: States, teacher: States) -> Tensor:
+        """The loss of a batch."""
+        if self.name in OF_TOKENS or self.name in OF_ATTENTION:
+            student, teacher = student.compared, teacher.compared
+            if not student.mask.any():  # no word that both have read
+                return _nothing(student)
+        losses = torch.stack([self.loss(student, teacher, pair) for pair in self.pairs])
         return (losses * self._shares(losses.detach())).sum() if self.flow else losses.mean()
 
     def _shares(self, losses: Tensor) -> Tensor:
@@ -71,7 +76,7 @@ class Intermediate(nn.Module):
 
 
 class HiddenLoss(nn.Module):
-    """A distance between hidden states: of every real token, or of every text once its tokens are pooled.
+    """A distance between hidden states: of every token or word, or of every text once its tokens are pooled.
 
     Where the models' widths differ, each of the student's layers has a linear projection to the teacher's width.
     """
@@ -85,14 +90,14 @@ class HiddenLoss(nn.Module):
         layers = sorted({layer for layer, _ in pairs}) if student.width != teacher.width else []
         self.projections = nn.ModuleDict({str(layer): nn.Linear(student.width, teacher.width) for layer in layers})
 
-    def forward(self, student: States, teacher: States, pair: Pair, mask: Tensor) -> Tensor:
-        ours = self._rows(student.hidden[pair[0]], mask)
+    def forward(self, student: States, teacher: States, pair: Pair) -> Tensor:
+        ours = self._rows(student.hidden[pair[0]], student.mask)
         if self.projections:
             ours = self.projections[str(pair[0])](ours)
-        return self.distance(ours, self._rows(teacher.hidden[pair[1]], mask))
+        return self.distance(ours, self._rows(teacher.hidden[pair[1]], teacher.mask))
 
     def _rows(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """(B, L, H) -> (real tokens, H), or (B, H)."""
+        """(B, L, H) -> (real ones, H), or (B, H)."""
         return hidden.float()[mask.bool()] if self.pooling is None else pooled(hidden.float(), mask, self.pooling)
 
 
@@ -117,11 +122,11 @@ class MutualInformation(nn.Module):
             {_key(pair): Critic(student.width, teacher.width, baseline=baseline) for pair in pairs}
         )
 
-    def forward(self, student: States, teacher: States, pair: Pair, mask: Tensor) -> Tensor:
+    def forward(self, student: States, teacher: States, pair: Pair) -> Tensor:
         critic = self.critics[_key(pair)]
         assert isinstance(critic, Critic)
-        ours = pooled(student.hidden[pair[0]].float(), mask, self.pooling)
-        theirs = pooled(teacher.hidden[pair[1]].float(), mask, self.pooling)
+        ours = pooled(student.hidden[pair[0]].float(), student.mask, self.pooling)
+        theirs = pooled(teacher.hidden[pair[1]].float(), teacher.mask, self.pooling)
         learned = () if critic.baseline is None else (critic.log_baseline(theirs),)
         return -self.bound(critic(ours, theirs), *learned)
 
@@ -182,9 +187,9 @@ def _refuse_pairs(name: IntermediateName, pairs: tuple[Pair, ...], student: Shap
 
 
 def _of_layers(
-    loss: Callable[[Attention, Attention, Tensor], Tensor], student: States, teacher: States, pair: Pair, mask: Tensor
+    loss: Callable[[Attention, Attention, Tensor], Tensor], student: States, teacher: States, pair: Pair
 ) -> Tensor:
-    return loss(student.attention[pair[0] - 1], teacher.attention[pair[1] - 1], mask)
+    return loss(student.attention[pair[0] - 1], teacher.attention[pair[1] - 1], student.mask)
 
 
 def _attention_loss(
@@ -201,6 +206,12 @@ def _attention_loss(
             "state that are to be shared among them; take fewer"
         )
     return partial(minilmv2_loss, relation_heads=heads)
+
+
+def _nothing(states: States) -> Tensor:
+    """A loss of nothing, with a gradient of nothing."""
+    seen = (*states.hidden, *(kind for a in states.attention for kind in (a.queries, a.keys, a.values)))
+    return torch.stack([0.0 * tensor.sum() for tensor in seen]).sum()
 
 
 def _key(pair: Pair) -> str:

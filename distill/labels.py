@@ -9,7 +9,9 @@ slot_rest    list<float16>                one logit that all other tags of the w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -71,7 +73,9 @@ def obtain_labels(
             for start in range(0, rows, SHARD_TEXTS):
                 step = f"labels-{start // SHARD_TEXTS:05d}"
                 if draft.receipt(step) is None:
-                    write_shard(draft, step, _labelled(teacher, texts, start, min(start + SHARD_TEXTS, rows), device))
+                    stop = min(start + SHARD_TEXTS, rows)
+                    told = partial(_tell, progress, start, rows)
+                    write_shard(draft, step, _labelled(teacher, texts, start, stop, device, told))
                 progress("labels", min(start + SHARD_TEXTS, rows), rows)
             dropped = {"duplicate": texts.duplicates} if texts.duplicates else {}
             draft.finish(counts={"texts": Count(texts.utterances + texts.neighbours, rows, dropped)})
@@ -103,12 +107,20 @@ def _flat(column: pa.FixedSizeListArray) -> npt.NDArray[Any]:
     return values.reshape(len(column), column.type.list_size)
 
 
-def _labelled(teacher: Teacher, texts: Texts, start: int, stop: int, device: Device) -> pa.Table:
+def _tell(progress: Progress, start: int, rows: int, done: int) -> None:
+    """Within a shard as well: who cancels a run does not wait for thousands of texts."""
+    if start + done < rows:
+        progress("labels", start + done, rows)
+
+
+def _labelled(
+    teacher: Teacher, texts: Texts, start: int, stop: int, device: Device, on_texts: Callable[[int], None]
+) -> pa.Table:
     """The labels of texts start … stop-1."""
     some = texts.table.slice(start, stop - start)
     words = texts.words.slice(start, stop) if teacher.tags else None
     tokens = teacher.tokens(some["text"].to_pylist(), some["text_pair"].to_pylist(), words)
-    found = logits_of(teacher.model, teacher.model, tokens, device)
+    found = logits_of(teacher.model, teacher.model, tokens, device, on_texts)
     columns, classes, top = [some["text_id"]], 0, 0
     if found.sentence is not None:
         classes = found.sentence.shape[1]

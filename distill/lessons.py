@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from contract.artifact import Artifact
@@ -19,6 +20,7 @@ from distill.student import Student
 from distill.teacher import Teacher
 from distill.texts import Texts, open_transfer_set, read_texts, text_id
 from distill.tokens import tokenize
+from distill.vocabulary import Text
 
 # The arm a transfer set makes, by its retriever; any other retriever makes the retrieved arm.
 _ARMS = {"none": "task-only", "random": "generic-random", "augmented": "augmented"}
@@ -49,6 +51,12 @@ class Lessons:
             neighbours=texts.neighbours,
             generic_share=round(texts.generic_share, 4),
         )
+
+    @property
+    def sentences(self) -> Iterator[Text]:
+        """Every text, with its second sentence."""
+        for batch in self.texts.table.to_batches():
+            yield from zip(batch["text"].to_pylist(), batch["text_pair"].to_pylist(), strict=True)
 
     def examples(self, student: Student, gold: Gold) -> Examples:
         """Every text with the teacher's logits, and with its gold labels where it is a training row."""

@@ -31,9 +31,16 @@ class Logits:
     slots: npt.NDArray[np.float32] | None  # (W, T)
 
 
-def logits_of(model: nn.Module, forward: Callable[[Batch], Said], tokens: Tokens, device: Device) -> Logits:
-    """The logits of all texts, in their order."""
+def logits_of(
+    model: nn.Module,
+    forward: Callable[[Batch], Said],
+    tokens: Tokens,
+    device: Device,
+    on_texts: Callable[[int], None] = lambda _: None,
+) -> Logits:
+    """The logits of all texts, in their order. `on_texts` hears after each batch how many are done."""
     model.eval()
+    done = 0
     sentence: npt.NDArray[np.float32] | None = None
     slots: npt.NDArray[np.float32] | None = None
     with torch.inference_mode(), device.matmuls():
@@ -48,6 +55,8 @@ def logits_of(model: nn.Module, forward: Callable[[Batch], Said], tokens: Tokens
                 if slots is None:
                     slots = np.full((len(tokens.words.places), found.shape[1]), np.nan, np.float32)
                 slots[tokens.words.of(rows)[0]] = found
+            done += len(rows)
+            on_texts(done)
     assert sentence is not None or slots is not None, "there is at least one text"
     return Logits(sentence, slots)
 

@@ -90,8 +90,8 @@ class Objective:
         """What learns beside the student: projections, critics, baselines."""
         return nn.ModuleList(intermediate for _, intermediate in self.intermediates)
 
-    def __call__(self, student: Said, teacher: Said, targets: Targets, mask: Tensor) -> Tensor:
-        """The loss of a batch: what both say of it, what is gold, 1 where there is a token (B, L) -> scalar."""
+    def __call__(self, student: Said, teacher: Said, targets: Targets) -> Tensor:
+        """The loss of a batch: what both say of it, and what is gold -> scalar."""
         losses = []
         if self.soft_weight > 0:
             losses.append(self.soft_weight * self._soft(student, teacher))
@@ -100,7 +100,7 @@ class Objective:
         for weight, intermediate in self.intermediates:
             assert student.states is not None, f"{intermediate.name} needs the student's states"
             assert teacher.states is not None, f"{intermediate.name} needs the teacher's states"
-            losses.append(weight * intermediate(student.states, teacher.states, mask))
+            losses.append(weight * intermediate(student.states, teacher.states))
         return torch.stack(losses).sum()
 
     def _soft(self, student: Said, teacher: Said) -> Tensor:

@@ -35,6 +35,7 @@ class TaskFacts:
     unseen_labels: int = 0  # labels that stand only in the test: their rows are kept, and counted as wrong
     kind: Kind = "classes"
     unseen_slots: int = 0  # kinds of slots that stand only in the test: counted as missed
+    pairs: bool | None = None  # whether a text is two sentences; None where an older report does not say
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,31 @@ class TeacherFacts:
 
 
 @dataclass(frozen=True)
+class VocabularyFacts:
+    """A trimmed vocabulary: the pieces left `of` so many, and the parameters that are saved by it.
+
+    `changed` is the share of the test's tokens that are cut otherwise than by the whole vocabulary.
+    """
+
+    pieces: int
+    of: int
+    parameters_saved: int
+    changed: float
+
+
+@dataclass(frozen=True)
 class StudentFacts:
-    """The student's size; `origin` ("from" in the JSON) is scratch, skip, first or last."""
+    """The student's size; `origin` ("from" in the JSON) is scratch, skip, first, last, pretrained or static.
+
+    A static student has no layers and no heads. `vocabulary` is None where it is the whole one.
+    """
 
     layers: int
     width: int
     heads: int
     origin: str = field(metadata={"json": "from"})
     parameters: int
+    vocabulary: VocabularyFacts | None = None
 
 
 @dataclass(frozen=True)

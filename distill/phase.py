@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from contract.draft import Draft
 from contract.errors import CorruptArtifact
 from contract.progress import Progress
+from distill.alignment import beside_teacher
 from distill.checkpoint import Checkpoint
 from distill.config import RunConfig
 from distill.device import Device
@@ -19,7 +20,7 @@ from distill.lessons import Lessons
 from distill.logits import logits_of
 from distill.objectives import HARD, Objective, make_objective
 from distill.outcome import CurvePoint
-from distill.states import Shape, watched
+from distill.states import Shape
 from distill.student import Student
 from distill.teacher import Teacher
 from distill.training import Recipe, train
@@ -60,10 +61,7 @@ def distill_student(course: Course, student: Student, teacher: Teacher, lessons:
 
     def examples() -> Examples:
         stored = lessons.examples(student, course.gold)
-        if not objective.sight:
-            return stored
-        assert student.tokenizer.get_vocab() == teacher.tokenizer.get_vocab(), "the teacher reads the student's tokens"
-        return replace(stored, teacher=teacher.shown(objective.sight))
+        return beside_teacher(stored, lessons.texts, student, teacher, objective.sight) if objective.sight else stored
 
     recipe = Recipe.of(config.distill, config.distill.updates, config.seed)
     return _learn("distill", course, student, examples, objective, recipe)
@@ -104,7 +102,7 @@ def _learn(
     done = train(
         name,
         student.model,
-        watched(student.forward, student.transformer.base_model, objective.sight),
+        student.shown(objective.sight),
         examples(),
         objective,
         recipe,
@@ -113,7 +111,11 @@ def _learn(
         progress=course.progress,
     )
     tokens = course.gold.test.tokens(student.tokenizer, student.max_length)
-    logits = logits_of(student.model, student.forward, tokens, course.device.exact)
+
+    def tell(done: int) -> None:
+        course.progress(f"testing {name}", done, len(tokens))
+
+    logits = logits_of(student.model, student.forward, tokens, course.device.exact, tell)
     learned = Learned(done.curve, done.seconds, answers_of(logits, course.gold))
     course.draft.keep(name, {}, state=asdict(learned))
     return learned

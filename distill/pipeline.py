@@ -33,7 +33,7 @@ from distill.phase import Course, Learned, distill_student, finetune
 from distill.predictions import PREDICTIONS_FILE
 from distill.pretrained import keep_files, parameters_of
 from distill.report import REPORT_PAGE, write_report
-from distill.student import Student, make_student
+from distill.student import Student, identity_of, make_student
 from distill.teacher import Teacher, obtain_teacher, open_teacher
 from distill.texts import open_transfer_set
 
@@ -52,14 +52,17 @@ def run_distillation(
         gold = read_gold(config.task)
         if config.transfer_set is not None:
             open_transfer_set(store, config.transfer_set.name)  # a wrong name is told before a teacher is trained
+        identity = identity_of(config.student)  # and so is a wrong model
         began = time.monotonic()
         teacher = open_teacher(obtain_teacher(store, config.teacher, gold, device, progress=progress), device)
         taught = time.monotonic()
         lessons = obtain_lessons(store, config, teacher, gold, device, progress=progress)
         labelled = time.monotonic()
-        with drafting(directory, _plan(config, gold, teacher, lessons, device), restart=restart) as draft:
+        plan = _plan(config, gold, teacher, lessons, device, identity)
+        with drafting(directory, plan, restart=restart) as draft:
             if not draft.finished:
-                student = make_student(config.new_student, teacher, device, seed=config.seed)
+                learnt = [*([lessons.sentences] if lessons else []), gold.train.texts]
+                student = make_student(config.new_student, teacher, device, seed=config.seed, texts=learnt)
                 course = Course(draft, config, gold, device, progress)
                 distilled = distill_student(course, student, teacher, lessons) if lessons else None
                 finetuned = finetune(course, student)
@@ -81,12 +84,14 @@ def open_run(store: Store, name: str) -> Artifact:
     return open_artifact(store.path("run", name), "run", version=RUN_VERSION)
 
 
-def _plan(config: RunConfig, gold: Gold, teacher: Teacher, lessons: Lessons | None, device: Device) -> Plan:
+def _plan(
+    config: RunConfig, gold: Gold, teacher: Teacher, lessons: Lessons | None, device: Device, student: dict[str, Json]
+) -> Plan:
     """Settings and inputs by content: where the task lies and what things are called is not among them."""
     params: dict[str, Json] = config.to_json()
     del params["task"]["path"], params["transfer_set"], params["teacher"], params["precision"]
     params["task"]["kind"] = gold.kind
-    params |= {"dtype": device.dtype, "arm": arm_of(config, lessons), "target": gold.target}
+    params |= {"student": student, "dtype": device.dtype, "arm": arm_of(config, lessons), "target": gold.target}
     inputs = {"task": gold.task.id, "teacher": teacher.artifact.id}
     if lessons:
         inputs |= {"transfer-set": lessons.transfer_set.id, "labels": lessons.labels.id}
@@ -132,7 +137,7 @@ def _report(
         task=_task_facts(config, gold),
         transfer_set=lessons.facts if lessons else None,
         teacher=teacher.facts(
-            config.teacher.model,
+            config.to_json()["teacher"]["model"],
             gold,
             ms_per_utterance=ms_per_utterance(
                 teacher.model,
@@ -144,7 +149,7 @@ def _report(
                 with_words=bool(gold.tags),
             ),
         ),
-        student=_student_facts(config, student),
+        student=_student_facts(config, student, gold),
         updates=Updates(config.distill.updates if lessons else 0, config.finetune_updates),
         metrics=measured(gold, distilled.answers if distilled else None, finetuned.answers, teacher.answers()),
         ms_per_utterance=ms_per_utterance(
@@ -175,15 +180,17 @@ def _task_facts(config: RunConfig, gold: Gold) -> TaskFacts:
         test_split="+".join(config.task.test_splits),
         unseen_labels=gold.unseen_labels,
         unseen_slots=gold.unseen_slots,
+        pairs=gold.pairs,
     )
 
 
-def _student_facts(config: RunConfig, student: Student) -> StudentFacts:
-    shape = student.config
+def _student_facts(config: RunConfig, student: Student, gold: Gold) -> StudentFacts:
+    shape, trimmed = student.config, student.vocabulary
     return StudentFacts(
         layers=shape.num_hidden_layers,
         width=shape.hidden_size,
         heads=shape.num_attention_heads,
         origin=config.student.origin,
         parameters=parameters_of(student.model),
+        vocabulary=trimmed.facts(gold.test.texts, width=student.embedding_width) if trimmed else None,
     )

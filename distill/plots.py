@@ -8,18 +8,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from distill.figures import count, percent
 from distill.page import Markup, joined, tag
 
 Role = Literal["arm", "best", "plain", "teacher"]  # how a dot is coloured: see page.html
+MarkRole = Role | Literal["seed"]
 _ROW_PX = 48  # a row of the dot plot: its label, and below it its track
 _LABEL_PX, _TRACK_PX = 16, 33  # where in a row they lie
 _AXIS_PX = 26
 _CURVE_PX, _TOP_PX = 196, 16
 _MARGIN = 3.0  # per cent left free on both sides, so that no dot is cut
 _TICKS = 5
+_ABREAST = 4  # labels that stand side by side without touching
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,59 @@ def curve_plot(points: Sequence[tuple[int, float]], describe: str) -> Markup:
     ]
     dot = tag("circle", cx=f"{100 * end_x / last:g}%", cy=down(end_y), r=4.5, class_="dot")
     return _svg(_CURVE_PX + _AXIS_PX, describe, *grid, stretched, dot, *labels)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point of a scatter plot; `x` is its share of the width, from 0 to 1."""
+
+    x: float
+    y: float
+    role: MarkRole = "arm"
+
+
+def scatter_plot(
+    marks: Sequence[Mark],
+    describe: str,
+    *,
+    below: Sequence[tuple[float, str]],
+    line: Sequence[tuple[float, float]] = (),
+    text: Callable[[float], str] = percent,
+) -> Markup:
+    """Points, the best on top; `below` are (x, label) of the axis, `line` is drawn through (x, y)."""
+    if not marks:
+        return tag("p", "There is nothing to show.", class_="quiet")
+    values = [mark.y for mark in marks] + [y for _, y in line]
+    ticks = nice_ticks(min(values), max(values))
+
+    def down(value: float) -> float:
+        return round(_TOP_PX + (_CURVE_PX - _TOP_PX) * (1 - (value - ticks[0]) / (ticks[-1] - ticks[0])), 1)
+
+    def across(x: float) -> str:
+        return _per_cent(x, 0.0, 1.0)
+
+    grid = [tag("line", x1="0", x2="100%", y1=down(tick), y2=down(tick), class_="grid") for tick in ticks]
+    steps = [
+        tag("line", x1=across(x), y1=down(y), x2=across(next_x), y2=down(next_y), class_="curve")
+        for (x, y), (next_x, next_y) in pairwise(line)
+    ]
+    sizes = {"seed": 3.5, "best": 6.5}
+    dots = [
+        tag("circle", cx=across(mark.x), cy=down(mark.y), r=sizes.get(mark.role, 4.5), class_=_class_of(mark))
+        for mark in sorted(marks, key=lambda mark: ("seed", "arm", "plain", "teacher", "best").index(mark.role))
+    ]
+    labels = [_text("0", down(tick) - 4, _tick_label(tick, ticks, text), "quiet", "start") for tick in ticks]
+    anchors = [(x, label, "start" if x < 0.1 else "end" if x > 0.9 else "middle") for x, label in below]
+    lines = 2 if len(anchors) > _ABREAST else 1  # many labels stand by turns on two lines
+    axis = [
+        _text(across(x), _CURVE_PX + 18 + 16 * (number % lines), label, "quiet", anchor)
+        for number, (x, label, anchor) in enumerate(anchors)
+    ]
+    return _svg(_CURVE_PX + _AXIS_PX + 16 * (lines - 1), describe, *grid, *steps, *dots, *labels, *axis)
+
+
+def _class_of(mark: Mark) -> str:
+    return "seed" if mark.role == "seed" else f"{mark.role} dot"
 
 
 def nice_ticks(low: float, high: float) -> list[float]:

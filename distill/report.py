@@ -8,7 +8,7 @@ from pathlib import Path
 
 from distill.figures import count, duration, factor, milliseconds, percent, points, size
 from distill.metrics import METRICS, METRICS_OF, Metric
-from distill.outcome import CurvePoint, RunReport, report_to_json
+from distill.outcome import CurvePoint, RunReport, StudentFacts, report_to_json
 from distill.page import Markup, facts, heading, joined, page, section, table, tag
 from distill.plots import Dot, curve_plot, dot_plot
 
@@ -169,14 +169,30 @@ def _languages(report: RunReport) -> list[Markup]:
 def _way(report: RunReport) -> Markup:
     """The lineage, from the run back to the task; what stands on one step was used side by side."""
     task, student, teacher, chosen = report.task, report.student, report.teacher, report.transfer_set
-    origin = "from scratch" if student.origin == "scratch" else f"from the teacher’s layers ({student.origin})"
     shots = f"{task.shots} labelled rows a class" if task.shots else "all labelled rows"
-    run = _stop("Run", report.run, f"{student.layers} layers × {student.width}, {origin}, seed {report.seed}")
+    run = _stop("Run", report.run, f"{_student(student)}, seed {report.seed}")
     source = _stop("Transfer set", chosen.name, f"retriever {chosen.retriever}", chosen.id) if chosen else ""
     teaching = _stop("Teacher", teacher.model, f"{size(teacher.parameters)} parameters", teacher.id)
     gold = _stop("Task", task.name, f"{shots}, {count(task.train_rows)} to train", task.id)
     steps = [tag("li", run), tag("li", source, teaching), tag("li", gold)]
     return section("Where it comes from", tag("ol", *steps, class_="way"))
+
+
+def _student(student: StudentFacts) -> str:
+    """What it is, in a few words, and how much is left of its vocabulary."""
+    shape = f"{student.layers} layers × {student.width}"
+    what = {
+        "scratch": f"{shape}, from scratch",
+        "pretrained": f"{shape}, pretrained",
+        "static": f"static embeddings of {student.width} numbers",
+    }.get(student.origin, f"{shape}, from the teacher’s layers ({student.origin})")
+    trimmed = student.vocabulary
+    if trimmed is None:
+        return what
+    return (
+        f"{what}, {count(trimmed.pieces)} of {count(trimmed.of)} pieces ({size(trimmed.parameters_saved)} "
+        f"parameters saved, {percent(trimmed.changed)} of the test’s tokens cut otherwise)"
+    )
 
 
 def _stop(kind: str, name: str, note: str, id_: str = "") -> Markup:

@@ -20,14 +20,15 @@ def drafting_shared(
 ) -> Iterator[Draft]:
     """As `contract.draft.drafting`; while another process makes the same artifact, wait for it to finish or to die."""
     with ExitStack() as stack:
-        while (draft := _entered(stack, directory, plan)) is None:
+        while (draft := entered(stack, directory, plan)) is None:
             progress(f"waiting for {plan.kind}", 0, None)
             sleep(PAUSE_S)
         yield draft
 
 
-def _entered(stack: ExitStack, directory: Path, plan: Plan) -> Draft | None:
+def entered(stack: ExitStack, directory: Path, plan: Plan, *, restart: bool = False) -> Draft | None:
+    """The draft, held until the stack is left; None while another process makes it."""
     try:
-        return stack.enter_context(drafting(directory, plan))
+        return stack.enter_context(drafting(directory, plan, restart=restart))
     except Busy:
         return None

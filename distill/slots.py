@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from seqeval.metrics.sequence_labeling import get_entities
 
 OUTSIDE = "O"
 TOP = 16  # logits of a word that are stored; of the others only what they weigh together
@@ -41,6 +40,8 @@ def repair(tags: Sequence[str]) -> list[str]:
 
 def slots_of(tags: Sequence[str]) -> list[Slot]:
     """The slots of BIO tags, in order."""
+    from seqeval.metrics.sequence_labeling import get_entities  # it loads scikit-learn, for a second
+
     return [(kind, int(first), int(last)) for kind, first, last in get_entities(list(tags))]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -62,10 +62,31 @@ class Attention:
 
 @dataclass(frozen=True)
 class States:
-    """`hidden[n]` is the output of layer n, (B, L, H); `attention[n - 1]` is layer n's. Empty where not asked for."""
+    """`hidden[n]` is the output of layer n, (B, L, H); `attention[n - 1]` is layer n's. Empty where not asked for.
 
-    hidden: tuple[Tensor, ...] = ()
-    attention: tuple[Attention, ...] = ()
+    `mask` is (B, L), 1 where there is a token. `shares` (B, V, L) are those of the tokens in words, where the other
+    model reads other tokens.
+    """
+
+    hidden: tuple[Tensor, ...]
+    attention: tuple[Attention, ...]
+    mask: Tensor
+    shares: Tensor | None = None
+
+    @cached_property
+    def compared(self) -> States:
+        """The states that stand side by side with the other model's: of tokens where both read the same, else of words.
+
+        A word's state is the mean of its tokens'. Of queries and keys that is the mean of the attention scores over all
+        pairs of the two words' tokens, which the softmax over words then makes a distribution again: how finely
+        a tokenizer cuts a word gives it no more attention. Special tokens are no words.
+        """
+        if self.shares is None:
+            return self
+        of_words = partial(_pool, self.shares)
+        attention = (replace(a, queries=of_words(a.queries), keys=of_words(a.keys), values=of_words(a.values))
+                     for a in self.attention)  # fmt: skip
+        return States(tuple(map(of_words, self.hidden)), tuple(attention), self.shares.any(-1).long())
 
 
 @dataclass(frozen=True)
@@ -106,7 +127,7 @@ def watched(speak: Speaker, encoder: nn.Module, sight: Sight) -> Speaker:
             for hook in hooks:
                 hook.remove()
         attention = (Attention(*qkv, config.num_attention_heads) for qkv in zip(*heard, strict=True))
-        return replace(said, states=States(tuple(hidden), tuple(attention)))
+        return replace(said, states=States(tuple(hidden), tuple(attention), batch.attention_mask, batch.compared))
 
     return watching
 
@@ -133,6 +154,11 @@ def _projections(model: nn.Module, kind: str) -> list[tuple[int, nn.Module]]:
     names = _PROJECTIONS[kind]
     last = ((name.rpartition(".")[2], module) for name, module in model.named_modules())
     return [(names.index(name), module) for name, module in last if name in names]
+
+
+def _pool(shares: Tensor, states: Tensor) -> Tensor:
+    """(B, V, L) and (B, L, H) -> (B, V, H)."""
+    return shares @ states.float()
 
 
 def pooled(states: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:

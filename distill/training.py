@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,17 @@ from distill.outcome import CurvePoint
 from distill.states import Speaker
 
 CURVE_POINTS = 100  # at most so many points a curve
+
+
+class Diverged(BadInput):
+    """A loss is no number any more."""
+
+
+@runtime_checkable
+class Onlooker(Progress, Protocol):
+    """A listener that also sees the model on the way. It may change nothing of it, and may end the training."""
+
+    def look(self, stage: str, update: int, model: nn.Module, speak: Speaker) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,7 @@ def train(
     rates = [group["lr"] for group in optimizer.param_groups]
     point_every = max(1, -(-recipe.updates // CURVE_POINTS))
     curve, loss_sum, seconds, began = list(standing.curve), standing.loss_sum, standing.seconds, time.monotonic()
+    onlooker = progress if isinstance(progress, Onlooker) else None
 
     model.train()
     for update in range(standing.update, recipe.updates):
@@ -90,7 +103,7 @@ def train(
         with device.matmuls():
             taught = examples.taught(rows, batch)
             said = speak(batch)
-        loss = objective(said, taught, targets, batch.attention_mask)
+        loss = objective(said, taught, targets)
 
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -111,6 +124,8 @@ def train(
             spent = seconds + time.monotonic() - began
             checkpoint.write(learners, optimizer, Standing(done, tuple(curve), loss_sum, spent))
         progress(stage, done, recipe.updates)
+        if onlooker is not None:
+            onlooker.look(stage, done, model, speak)
 
     model.eval()
     return Standing(recipe.updates, tuple(curve), loss_sum, seconds + time.monotonic() - began)
@@ -119,7 +134,7 @@ def train(
 def _finite(loss: Tensor, stage: str, update: int, recipe: Recipe) -> float:
     value = loss.item()
     if not math.isfinite(value):
-        raise BadInput(
+        raise Diverged(
             f"{stage}: the loss is {value} at update {update + 1} of {recipe.updates}, at learning rate "
             f"{recipe.learning_rate:g}; take a lower one, or a longer warm-up"
         )

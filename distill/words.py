@@ -1,4 +1,4 @@
-"""The words of texts: where they stand by characters, and which token of a tokenizer says each first.
+"""The words of texts: where they stand by characters, and which tokens of a tokenizer say each.
 
 A word is what teacher and student are compared on, since their tokenizers may cut it differently.
 """
@@ -18,8 +18,8 @@ _PACK_WORDS = 1 << 16
 
 Span = tuple[int, int]  # from character, to character (not included)
 
-# Scripts without white space between words (kana, Han) are cut by the character.
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+# Scripts without white space between words (Thai, Lao, Burmese, Khmer, kana, Han) are cut by the character.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 
 
@@ -38,9 +38,10 @@ class WordSpans:
 
 @dataclass(frozen=True)
 class Words:
-    """Word j of all texts is said first by token `places[j]` of its text; text i's are `offsets[i]:offsets[i+1]`."""
+    """Word j of all texts is said by tokens `places[j]` … `stops[j]` - 1 of its text; i's are `offsets[i:i + 2]`."""
 
     places: npt.NDArray[np.int32]  # (W,), NO_TOKEN where there is none
+    stops: npt.NDArray[np.int32]  # (W,), the same
     offsets: npt.NDArray[np.int64]  # (n + 1,)
 
     def of(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -52,10 +53,26 @@ class Words:
         said = self.places[numbers] != NO_TOKEN
         return numbers[said], texts[said]
 
+    @property
+    def texts(self) -> npt.NDArray[np.int64]:
+        """Which text each word is in, (W,)."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+
 
 def split_words(text: str) -> list[Span]:
     """The words of a text that nobody cut: what stands between white space."""
     return [match.span() for match in _WORD.finditer(text)]
+
+
+def pair_words(text: str, pair: str | None) -> list[Span]:
+    """The words of both sentences of a pair, laid end to end: the second begins `pair_shift(text)` characters on."""
+    shift = pair_shift(text)
+    return [*split_words(text), *((start + shift, end + shift) for start, end in split_words(pair or ""))]
+
+
+def pair_shift(text: str) -> int:
+    """Where the second sentence of a pair begins: a character that is nobody's stands between them."""
+    return len(text) + 1
 
 
 def locate_words(text: str, words: Sequence[str]) -> list[Span] | None:
@@ -86,7 +103,12 @@ def gather_words(spans: Iterable[Sequence[Span]]) -> WordSpans:
 
 
 def first_tokens(words: WordSpans, tokens: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int32]:
-    """The place of the first token that shares a character with each word, (W,).
+    """The place of the first token that shares a character with each word, (W,)."""
+    return find_tokens(words, tokens).places
+
+
+def find_tokens(words: WordSpans, tokens: Sequence[npt.NDArray[np.int64]]) -> Words:
+    """Each word's tokens, from the first to the last that share a character with it.
 
     `tokens[i]` holds the characters of text i's tokens, (L, 2), a special token's being (0, 0). All texts are searched
     at once, laid end to end.
@@ -98,12 +120,19 @@ def first_tokens(words: WordSpans, tokens: Sequence[npt.NDArray[np.int64]]) -> n
     real = bounds[:, 1] > bounds[:, 0]
     bounds, texts, places = bounds[real], texts[real], places[real]
     if not len(bounds) or not len(words.bounds):
-        return np.full(len(words.bounds), NO_TOKEN, np.int32)
+        nothing = np.full(len(words.bounds), NO_TOKEN, np.int32)
+        return Words(nothing, nothing, words.offsets)
     span = int(max(bounds.max(), words.bounds.max())) + 1
     shift = np.repeat(np.arange(len(of_words)), of_words) * span
     starts, ends = words.bounds[:, 0] + shift, words.bounds[:, 1] + shift
-    # Ends never fall inside a text, so that the first token that ends beyond a word's start is found by halving.
-    found = np.searchsorted(np.maximum.accumulate(bounds[:, 1] + texts * span), starts, side="right")
-    inside = np.minimum(found, len(bounds) - 1)
-    shares = (found < len(bounds)) & (bounds[inside, 0] + texts[inside] * span < ends)
-    return np.where(shares, places[inside], NO_TOKEN).astype(np.int32)
+    # Neither starts nor ends fall inside a text, so that both are found by halving: the first token that ends beyond a
+    # word's start, and the last that begins before its end.
+    first = np.searchsorted(np.maximum.accumulate(bounds[:, 1] + texts * span), starts, side="right")
+    inside = np.minimum(first, len(bounds) - 1)
+    shares = (first < len(bounds)) & (bounds[inside, 0] + texts[inside] * span < ends)
+    last = np.searchsorted(np.maximum.accumulate(bounds[:, 0] + texts * span), ends, side="left") - 1
+    return Words(
+        np.where(shares, places[inside], NO_TOKEN).astype(np.int32),
+        np.where(shares, places[np.maximum(last, 0)] + 1, NO_TOKEN).astype(np.int32),
+        words.offsets,
+    )

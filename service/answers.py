@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ class ServiceError(TransfersetError):
 
 
 class JobFailed(ServiceError):
-    """A job that ended without a transfer set."""
+    """A job that ended without what it was to build."""
 
     def __init__(self, job: Job) -> None:
         said = (job.error or {}).get("detail", "it was cancelled; the same order goes on from where it was")
@@ -185,6 +186,7 @@ class Job:
     """A job as it was when it was asked for; `refresh` asks again. Times are Unix seconds."""
 
     id: str
+    kind: str
     name: str
     state: str
     stage: str | None
@@ -197,6 +199,7 @@ class Job:
     index: str | None
     request: Mapping[str, Json] = field(repr=False)
     error: Mapping[str, Json] | None
+    result: Mapping[str, Json] | None = field(repr=False)
     _client: Client = field(repr=False, compare=False)
 
     @staticmethod
@@ -210,8 +213,8 @@ class Job:
     def refresh(self) -> Job:
         return self._client.job(self.id)
 
-    def wait(self, *, seconds: float | None = None) -> TransferSet:
-        """The transfer set, once it is built."""
+    def wait(self, *, seconds: float | None = None) -> Any:
+        """What it builds, a TransferSet or a Run, once it is there."""
         return self._client.wait(self.id, seconds=seconds)
 
     def cancel(self) -> Job:
@@ -246,6 +249,63 @@ class TransferSet:
 
     def table(self, folder: Path | str) -> pa.Table:
         return self._client.table(self.name, folder)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: a student that was distilled, how good it is, and where to get it."""
+
+    name: str
+    id: str
+    params: Mapping[str, Json] = field(repr=False)
+    inputs: Mapping[str, str] = field(repr=False)
+    files: Sequence[Mapping[str, Json]] = field(repr=False)
+    _client: Client = field(repr=False, compare=False)
+
+    @staticmethod
+    def of(item: Mapping[str, Any], client: Client) -> Run:
+        return Run(**_known(Run, item), _client=client)
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """Everything that was measured, as `transferset distill` writes it."""
+        return self._client.run_report(self.name)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The student's scores on the test split."""
+        return dict(self.report["metrics"]["finetuned"])
+
+    @property
+    def teacher_metrics(self) -> dict[str, float]:
+        return dict(self.report["teacher"]["metrics"])
+
+    def download_model(self, folder: Path | str) -> Path:
+        """Fetch the student into a folder that transformers opens; what is there already is not fetched again."""
+        return self._client.download_model(self, folder)
+
+    def __str__(self) -> str:
+        report = self.report
+        sizes = f"{report['student']['parameters']:,} parameters, the teacher {report['teacher']['parameters']:,}"
+        scores = [
+            f"{name:>12}  {value:.4f}"
+            + (f"  teacher {self.teacher_metrics[name]:.4f}" if name in self.teacher_metrics else "")
+            for name, value in self.metrics.items()
+        ]
+        return "\n".join([f"{self.name}: {sizes}", *scores])
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it."""
+        teacher = self.teacher_metrics
+        rows = "".join(
+            f"<tr><td style='text-align:left'>{html.escape(name)}</td><td>{value:.4f}</td>"
+            f"<td>{f'{teacher[name]:.4f}' if name in teacher else ''}</td></tr>"
+            for name, value in self.metrics.items()
+        )
+        sizes = (self.report[who]["parameters"] for who in ("student", "teacher"))
+        rows += "<tr><td style='text-align:left'>parameters</td>" + "".join(f"<td>{n:,}</td>" for n in sizes) + "</tr>"
+        head = "<tr><th></th><th>student</th><th>teacher</th></tr>"
+        return f"<p><b>{html.escape(self.name)}</b></p><table>{head}{rows}</table>"
 
 
 def _known(kind: type, item: Mapping[str, Any]) -> dict[str, Any]:

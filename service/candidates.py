@@ -20,7 +20,7 @@ from contract.artifact import write_parquet
 from contract.draft import Draft
 from contract.manifest import move_into_place
 from contract.progress import Progress
-from service.heldout import Heldout, folded, folded_words
+from service.heldout import Folded, Heldout
 from service.neighbours import HITS, SearchIndex, Searching, flatten, numbers
 from service.selection import Candidates, SelectionPolicy, outside_bands
 
@@ -71,15 +71,16 @@ class Judgement:
     def judge(self, passages: pa.Table, utterance: npt.NDArray[np.int32], passage: npt.NDArray[np.int64]) -> pa.Table:
         """JUDGED rows for hits given as pairs of an utterance's and a passage's position."""
         texts = passages["text"].to_pylist()
-        n_words, heldout = numbers(passages, "n_words"), self.heldout.judge(texts)
-        near = self._near(texts, utterance, passage)
+        folds = [Folded.of(text) for text in texts]
+        n_words, heldout = numbers(passages, "n_words"), self.heldout.judge(texts, folds)
+        near = self._near(folds, utterance, passage)
         return pa.table([n_words[passage], heldout[passage], near], schema=JUDGED)
 
     def _near(
-        self, texts: Sequence[str], utterance: npt.NDArray[np.int32], passage: npt.NDArray[np.int64]
+        self, folds: Sequence[Folded], utterance: npt.NDArray[np.int32], passage: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.bool_]:
-        passages = [_Folded.of(text) for text in texts]
-        utterances = {u: [_Folded.of(text) for text in self.texts[u]] for u in np.unique(utterance).tolist()}
+        passages = [_Bag.of(fold) for fold in folds]
+        utterances = {u: [_Bag.of(Folded.of(text)) for text in self.texts[u]] for u in np.unique(utterance).tolist()}
         pairs = zip(utterance.tolist(), passage.tolist(), strict=True)
         return np.fromiter(
             (any(passages[p].near(text, self.near) for text in utterances[u]) for u, p in pairs), bool, len(passage)
@@ -87,17 +88,17 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class _Folded:
-    """A text as near-duplicates see it."""
+class _Bag:
+    """A text as near-duplicates see it: the set of its words."""
 
     text: str
     words: frozenset[str]
 
     @staticmethod
-    def of(text: str) -> _Folded:
-        return _Folded(folded(text), frozenset(folded_words(text)))
+    def of(fold: Folded) -> _Bag:
+        return _Bag(fold.text, frozenset(fold.words))
 
-    def near(self, other: _Folded, threshold: float | None) -> bool:
+    def near(self, other: _Bag, threshold: float | None) -> bool:
         """Equal, or with a Jaccard of word sets that reaches the threshold."""
         if self.text == other.text:
             return True

@@ -230,29 +230,14 @@ def serve(
     artifacts: ArtifactsOption = None,
 ) -> None:
     """Serve the HTTP API, and build its jobs. Every option is also a TRANSFERSET_ variable."""
+    from jobs.cli import announce
     from service.server import serve
     from service.settings import read_settings
 
     settings = read_settings(
         host=host, port=port, workers=workers, database=database, allow_open=allow_open, artifacts=artifacts
     )
-    serve(settings, _announce)
-
-
-@app.command()
-def worker(
-    queues: Annotated[str, typer.Option("--queues", help="The queues to take jobs from, by commas.")] = "build",
-    workers: Annotated[int | None, typer.Option("--workers", help="Jobs built at a time (default: 1)")] = None,
-    database: Annotated[
-        str | None, typer.Option("--database", help="Of the jobs: a PostgreSQL URL (default: a SQLite file)")
-    ] = None,
-    artifacts: ArtifactsOption = None,
-) -> None:
-    """Build the jobs that `serve --workers 0` takes in."""
-    from service.server import work
-    from service.settings import read_settings
-
-    work(read_settings(workers=workers, database=database, artifacts=artifacts), queues.split(","), _announce)
+    serve(settings, announce)
 
 
 def main() -> NoReturn:
@@ -271,10 +256,6 @@ def _machines(engine: str, address: str | None) -> tuple[Opener | None, Work | N
     from service.candidates import Work
 
     return lambda store, name: open_bulk_index(store, name, machines), Work(utterances=BULK_QUERIES)
-
-
-def _announce(line: str) -> None:
-    screen.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _queries(

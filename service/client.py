@@ -5,6 +5,8 @@ client.neighbours(["play some jazz"], index="web", k=5)
 client.upload_task("clinc150.jsonl")
 transfer_set = client.build_transfer_set("clinc", task="clinc150", index="web", k=20).wait()
 table = transfer_set.table("clinc")  # fetches the shards into that folder, unless they lie there
+run = client.distil("clinc-small", task="clinc150", transfer_set="clinc", student={"layers": 2, "width": 128}).wait()
+run.metrics["accuracy"], run.download_model("clinc-small")  # a folder that transformers opens
 """
 
 from __future__ import annotations
@@ -25,19 +27,21 @@ import pyarrow as pa
 from contract.artifact import Artifact
 from contract.errors import BadInput
 from contract.manifest import Json
+from contract.run import STUDENT
 from service.answers import (
     Counts,
     Index,
     Job,
     JobFailed,
     Neighbours,
+    Run,
     ServiceError,
     Task,
     TransferSet,
     Utterance,
     error_of,
 )
-from service.download import download
+from service.download import download, download_files
 
 T = TypeVar("T")
 AT_ONCE = 256  # utterances in one request
@@ -141,6 +145,43 @@ class Client:
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         return Job.of(self._post("/v1/transfer-sets", order, headers), self)
 
+    def distil(
+        self, name: str, *, task: str | Mapping[str, Json], transfer_set: str | None = None, **settings: Json
+    ) -> Job:
+        """Order a run -> the job that distils a student; `wait` for it. Without a transfer set it learns from labels.
+
+        `task` is a task's name, or an object with that and its settings: {"name": "clinc150", "shots": 10}. `settings`
+        are those of `POST /v1/runs`: teacher, student, objective, distill, finetune, seed, restart …
+        """
+        asked = {"name": task} if isinstance(task, str) else dict(task)
+        order = {"name": name, "task": asked, **settings}
+        if transfer_set is not None:
+            order["transfer_set"] = {"name": transfer_set}
+        return Job.of(self._post("/v1/runs", order, {"Idempotency-Key": uuid.uuid4().hex}), self)
+
+    def runs(self) -> list[Run]:
+        """The finished runs; those that are broken are left out."""
+        return [Run.of(item, self) for item in self._items("/v1/runs") if item["id"] is not None]
+
+    def run(self, name: str) -> Run:
+        return Run.of(self._get(f"/v1/runs/{name}"), self)
+
+    def run_report(self, name: str) -> dict[str, Any]:
+        """What was measured of a run."""
+        return self._get(f"/v1/runs/{name}/report")
+
+    def download_model(self, run: str | Run, folder: Path | str) -> Path:
+        """Fetch the student of a run into a folder, or go on where an earlier fetching broke off -> the folder."""
+        run = self.run(run) if isinstance(run, str) else run
+        files = [
+            {**file, "name": file["name"].removeprefix(STUDENT), "href": f"/v1/runs/{run.name}/files/{file['name']}"}
+            for file in run.files
+            if file["name"].startswith(STUDENT)
+        ]
+        with _Bar(self.progress) as bar:
+            download_files(self._http, files, Path(folder), lambda done, total: bar.bytes(run.name, done, total))
+        return Path(folder)
+
     def jobs(self, limit: int = 20) -> list[Job]:
         """The newest jobs."""
         page = self._get("/v1/jobs", limit=min(limit, 200))
@@ -153,8 +194,8 @@ class Client:
         """End a job; what it has built stays, and the same order goes on from there."""
         return Job.of(self._post(f"/v1/jobs/{job_id}:cancel", None), self)
 
-    def wait(self, job_id: str, *, seconds: float | None = None) -> TransferSet:
-        """The transfer set a job builds, once it is there, with a bar meanwhile. Raises JobFailed or TimeoutError."""
+    def wait(self, job_id: str, *, seconds: float | None = None) -> TransferSet | Run:
+        """What a job builds, once it is there, with a bar meanwhile. Raises JobFailed or TimeoutError."""
         until = None if seconds is None else time.monotonic() + seconds
         with _Bar(self.progress) as bar:
             while not (job := self.job(job_id)).has_ended:
@@ -167,7 +208,7 @@ class Client:
             bar.show(f"{job.name}: {job.state}", job.counts)
         if job.state != "finished":
             raise JobFailed(job)
-        return self.transfer_set(job.name)
+        return self.run(job.name) if job.kind == "run" else self.transfer_set(job.name)
 
     def transfer_sets(self) -> list[TransferSet]:
         """The finished transfer sets; those that are broken are left out."""
@@ -229,7 +270,9 @@ class Client:
                     raise ServiceError.unreachable(str(self._http.base_url), type(error).__name__) from error
                 time.sleep(min(0.2 * 2 ** (TRIES - left), 5))
                 continue
-            if response.status_code not in AGAIN or not left:
+            # A 409 with Retry-After: the same order, sent before the connection broke, is still being answered.
+            again = response.status_code in AGAIN or (response.status_code == 409 and "retry-after" in response.headers)
+            if not again or not left:
                 break
             time.sleep(_asked_to_wait(response))
         if response.is_error:

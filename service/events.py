@@ -15,9 +15,9 @@ from anyio.to_thread import run_sync
 from sse_starlette import ServerSentEvent
 
 from contract.manifest import canonical_json
+from jobs.job import ENDED, Job, State
+from jobs.jobs import Jobs
 from service import metrics
-from service.job import ENDED, Job, State
-from service.jobs import Jobs
 
 LOOK_EVERY_S = 0.5
 _ID = re.compile(

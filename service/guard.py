@@ -14,21 +14,16 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from jobs.logs import id_from, request_id
+from jobs.problem import Problem, place_of, problem_of
+from jobs.tracing import request_span
 from service import metrics
-from service.logs import id_from, request_id
-from service.problems import (
-    SENTENCES,
-    Problem,
-    TooLarge,
-    answer,
-    place_of,
-    problem_of,
-    problem_of_size,
-)
+from service.problems import SENTENCES, TooLarge, answer, problem_of_size
 from service.settings import Settings
-from service.tracing import request_span
 
 UPLOADS = "/v1/tasks"
+EXCHANGE = "/v1/exchange/"
+SLOWEST = 1024  # bytes a second, beyond the seconds a client may be silent
 PROBES = ("/livez", "/readyz", "/metrics")  # asked every few seconds: worth a line only when something is wrong
 
 # Answers are read by programs: nothing in them may run, be framed, be guessed at or be kept by a cache.
@@ -47,7 +42,7 @@ class TooSlow(HTTPException):
     """A client that stopped in the middle of its body."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(408, f"The body stopped coming for {seconds:g} seconds; send it again")
+        super().__init__(408, f"The body stopped coming, or all but stopped, for {seconds:g} seconds; send it again")
 
 
 class Guard:
@@ -76,7 +71,7 @@ class Guard:
             request_id.reset(known_as)
 
     async def _answer(self, scope: Scope, headers: Headers, receive: Receive, reply: _Reply) -> None:
-        limit = self.settings.max_upload_bytes if scope["path"] == UPLOADS else self.settings.max_body_bytes
+        limit = _body_limit(self.settings, scope)
         try:
             announced = _announced_bytes(headers)
             if announced > limit:
@@ -147,6 +142,13 @@ def method_of(scope: Scope) -> str:
     return method if method in ("GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE") else "OTHER"
 
 
+def _body_limit(settings: Settings, scope: Scope) -> int:
+    if scope["path"] == UPLOADS:
+        return settings.max_upload_bytes
+    is_file = scope["method"] == "PUT" and scope["path"].startswith(EXCHANGE) and "/arrivals/" in scope["path"]
+    return settings.max_artifact_bytes if is_file else settings.max_body_bytes
+
+
 def _count(scope: Scope, status: int, seconds: float) -> None:
     route = route_of(scope)
     metrics.REQUESTS.labels(method_of(scope), route, status).inc()
@@ -169,18 +171,20 @@ def _announced_bytes(headers: Headers) -> int:
 
 
 def _bounded(receive: Receive, limit: int, seconds: float) -> Receive:
-    """The body up to its limit, each part of it within some time. After the body there is no hurry."""
-    read, is_whole = 0, False
+    """The body up to its limit, each part within some time, and not byte by byte. After it there is no hurry."""
+    read, waited, is_whole = 0, 0.0, False
 
     async def bounded() -> Message:
-        nonlocal read, is_whole
+        nonlocal read, waited, is_whole
         if is_whole:
             return await receive()
-        with anyio.move_on_after(seconds) as waited:
+        began = time.monotonic()
+        with anyio.move_on_after(seconds) as patience:
             message = await receive()
-        if waited.cancelled_caught:
+        waited += time.monotonic() - began
+        read += 0 if patience.cancelled_caught else len(message.get("body", b""))
+        if patience.cancelled_caught or waited > seconds + read / SLOWEST:
             raise TooSlow(seconds)
-        read += len(message.get("body", b""))
         if read > limit:
             raise TooLarge(limit, read)
         is_whole = not message.get("more_body", False)

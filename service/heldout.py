@@ -44,15 +44,30 @@ class HeldoutSettings(BaseModel):
     )
 
 
+@dataclass(frozen=True)
+class Folded:
+    """A text as its duplicates see it: its words, and these as one string; folding is most of the work of judging."""
+
+    text: str
+    words: Sequence[str]
+
+    @staticmethod
+    def of(text: str) -> Folded:
+        words = folded_words(text)
+        return Folded(" ".join(words) or " ".join(text.split()), words)
+
+
 def folded_words(text: str) -> list[str]:
     """The words of a text, folded so that case, punctuation, white space and spelling of accents do not tell apart."""
+    if text.isascii():  # the same, four times as fast
+        return _WORD.findall(text.lower().replace("'", "").replace("`", ""))
     plain = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
     return _WORD.findall(plain.translate(_APOSTROPHES))
 
 
 def folded(text: str) -> str:
     """A text's folded words as one string; a text without words ("?!") stands for itself."""
-    return " ".join(folded_words(text)) or " ".join(text.split())
+    return Folded.of(text).text
 
 
 def texts_of(rows: pa.Table) -> list[str]:
@@ -82,19 +97,20 @@ class Heldout:
     vectors: npt.NDArray[np.float32] | None = None  # (texts, dim), when cosine is asked for
     encoder: Encoder | None = None
 
-    def judge(self, texts: Sequence[str]) -> npt.NDArray[np.int8]:
-        """CLEAR, EXACT, NGRAM or COSINE for every text."""
-        verdicts = np.fromiter((self._judge_words(text) for text in texts), np.int8, len(texts))
+    def judge(self, texts: Sequence[str], folds: Iterable[Folded] | None = None) -> npt.NDArray[np.int8]:
+        """CLEAR, EXACT, NGRAM or COSINE for every text; `folds` are the texts folded, where that is done already."""
+        folds = map(Folded.of, texts) if folds is None else folds
+        verdicts = np.fromiter((self._judge_words(fold) for fold in folds), np.int8, len(texts))
         if self.vectors is not None:
             clear = np.flatnonzero(verdicts == CLEAR)
             verdicts[clear[self._near([texts[i] for i in clear.tolist()])]] = COSINE
         return verdicts
 
-    def _judge_words(self, text: str) -> int:
-        if folded(text) in self.folded:
+    def _judge_words(self, fold: Folded) -> int:
+        if fold.text in self.folded:
             return EXACT
-        found = frozenset(_grams(folded_words(text), self.settings.ngram))
-        candidates = {heldout for gram in found for heldout in self.postings.get(gram, ())}
+        found = frozenset(_grams(fold.words, self.settings.ngram))
+        candidates = {heldout for gram in found & self.postings.keys() for heldout in self.postings[gram]}
         leaks = (len(self.grams[heldout] & found) >= self.needed[heldout] for heldout in candidates)
         return NGRAM if any(leaks) else CLEAR
 

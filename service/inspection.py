@@ -6,6 +6,7 @@ text, so compare them between sets of equal size.
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,8 @@ from service.neighbours import queries_of
 
 VOCABULARY = 5000  # most frequent words compared (papers.md, B)
 BATCH_ROWS = 512
+BARS = 24  # of a histogram
+SCORES = ("score", "lexical_score", "dense_score")
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,20 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class Histogram:
+    """How many of some numbers lie in each of so many bars: bar i is [edges[i], edges[i + 1]), the last one closed."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Side:
     """One side of the set: the task's texts, or the generic ones. Distinct-n is distinct / all n-grams of words."""
 
     texts: int
     words: Spread | None
+    words_histogram: Histogram | None
     vocabulary: int
     distinct_1: float | None
     distinct_2: float | None
@@ -50,7 +62,8 @@ class Side:
 @dataclass(frozen=True)
 class Inspection:
     """What is in a transfer set. `vocabulary_overlap` is the share of the task's most frequent words (at most 5,000)
-    that are among the most frequent generic ones."""
+    that are among the most frequent generic ones. `histograms` are those of the scores the neighbours have: `score` by
+    the set's retriever, `lexical_score` and `dense_score` by those it fused; what none has is left out."""
 
     name: str
     id: str
@@ -64,6 +77,7 @@ class Inspection:
     vocabulary_overlap: float | None
     ranks: Spread | None
     scores: Spread | None
+    histograms: Mapping[str, Histogram]
     sources: Mapping[str, int]
     counts: Mapping[str, Count]
     params: Mapping[str, Json]
@@ -73,7 +87,8 @@ class Inspection:
 def inspect_transfer_set(artifact: Artifact) -> Inspection:
     """Read every shard once, in batches. Task texts are the utterances the set includes."""
     task, generic = _Reader(), _Reader()
-    per_utterance, ranks, scores = array("l"), array("l"), array("d")
+    per_utterance, ranks = array("l"), array("l")
+    scores = {name: array("d") for name in SCORES}
     sources: Counter[str] = Counter()
     columns = ["text", "text_pair", "include_utterance", "neighbours"]
     for batch in artifact.batches(columns=columns, batch_rows=BATCH_ROWS):
@@ -83,7 +98,8 @@ def inspect_transfer_set(artifact: Artifact) -> Inspection:
         neighbours = pa.Table.from_struct_array(batch.column("neighbours").flatten())
         generic.read(neighbours["text"].to_pylist())
         ranks.extend(neighbours["rank"].to_pylist())
-        scores.extend(neighbours["score"].drop_null().to_pylist())
+        for name, numbers in scores.items():
+            numbers.extend(neighbours[name].drop_null().to_pylist())
         sources.update(neighbours["source"].to_pylist())
     texts = len(task.lengths) + len(generic.lengths)
     manifest = artifact.manifest
@@ -99,7 +115,8 @@ def inspect_transfer_set(artifact: Artifact) -> Inspection:
         generic=generic.side(),
         vocabulary_overlap=vocabulary_overlap(task.words, generic.words),
         ranks=_spread(ranks),
-        scores=_spread(scores),
+        scores=_spread(scores["score"]),
+        histograms={name: found for name in SCORES if (found := histogram(scores[name])) is not None},
         sources=dict(sorted(sources.items(), key=lambda item: (-item[1], item[0]))),
         counts=manifest.counts,
         params=manifest.params,
@@ -111,6 +128,28 @@ def vocabulary_overlap(task: Counter[str], generic: Counter[str], most: int = VO
     """The share of the task's `most` frequent words that are among the `most` frequent generic ones."""
     of_task, of_generic = _most_frequent(task, most), _most_frequent(generic, most)
     return len(of_task & of_generic) / len(of_task) if of_task else None
+
+
+def histogram(values: Sequence[float], *, whole: bool = False) -> Histogram | None:
+    """Numbers in at most BARS bars of one width, those that are no finite number aside; None when there are none.
+
+    `whole` is for integers: every bar is as many of them wide, so that none is full for lying on an edge.
+    """
+    numbers = np.asarray(values, np.float64)
+    numbers = numbers[np.isfinite(numbers)]
+    if not len(numbers):
+        return None
+    least, most = float(numbers.min()), float(numbers.max())
+    if whole:
+        width = math.ceil((most - least + 1) / BARS)
+        edges = np.arange(least, most + width + 1, width)
+    else:
+        edges = np.linspace(least, most, BARS + 1)
+        if (np.diff(edges) <= 0).any():  # one number, or what rounding makes one
+            margin = max(1.0, abs(most)) / 2
+            edges = np.linspace(least - margin, most + margin, BARS + 1)
+    counts, ends = np.histogram(numbers, edges)
+    return Histogram(tuple(ends.tolist()), tuple(counts.tolist()))
 
 
 @dataclass
@@ -138,6 +177,7 @@ class _Reader:
         return Side(
             texts=len(self.lengths),
             words=_spread(self.lengths),
+            words_histogram=histogram(self.lengths, whole=True),
             vocabulary=len(self.words),
             distinct_1=_ratio(len(self.words), self.words.total()),
             distinct_2=_ratio(len(self.pairs), self.all_pairs),

@@ -11,12 +11,12 @@ from contract.draft import check_name
 from contract.errors import TransfersetError
 from contract.manifest import Json, read_manifest
 from contract.store import Store
+from jobs.jobs import Jobs
+from jobs.problem import Refused, kind_of
 from service.forms import TransferSetOrder
 from service.indexes import OpenIndexes
-from service.jobs import Jobs
 from service.neighbours import SearchIndex
 from service.plan import check_encoder, check_split, choose_target, open_transfer_set, plan_transfer_set
-from service.problems import Refused, kind_of
 from service.reader import Unreadable
 from service.request import TransferSetRequest, read_request
 from service.settings import Settings

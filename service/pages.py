@@ -11,7 +11,7 @@ from fastapi import Query
 from pydantic import BaseModel
 
 from contract.manifest import Json
-from service.problems import Refused
+from jobs.problem import Refused
 
 T = TypeVar("T")
 Limit = Annotated[int, Query(ge=1, le=200, description="items on a page")]

@@ -7,90 +7,23 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-import traceback
+import re
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from contract.errors import TransfersetError
 from contract.manifest import Json
+from jobs.problem import Fault, Problem, Refused, kind_of, place_of, problem_of, within
 from service.reader import Unreadable
 
-_TYPES = "urn:transferset:"
-_FIELDS = {"--skip-bad-rows": "skip_bad_rows", "--restart": "restart", "--map ": "columns, as "}
 MEDIA_TYPE = "application/problem+json"
 log = logging.getLogger("transferset.http")
-
-
-class Fault(BaseModel):
-    """One field that is not as expected: its place in the request, and a sentence."""
-
-    field: str
-    detail: str
-
-
-class Problem(BaseModel):
-    """A problem document. `field` and `row` say where in the request, `limit` and `found` what was beyond what."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "type": "urn:transferset:not-found",
-                "title": "Not Found",
-                "status": 404,
-                "detail": "There is no index at indexes/news; there are: web",
-                "instance": "/v1/neighbours",
-            }
-        }
-    )
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str | None = None
-    field: str | None = None
-    row: int | None = None
-    limit: float | None = None
-    found: Json = None
-    errors: list[Fault] | None = None
-
-
-class Refused(TransfersetError):
-    """A request beyond a limit, or one this server will not take; what it says besides goes into the document."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int = 422,
-        kind: str | None = None,
-        field: str | None = None,
-        row: int | None = None,
-        limit: float | None = None,
-        found: Json = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.kind = kind
-        self.field = field
-        self.row = row
-        self.limit = limit
-        self.found = found
-        self.retry_after = retry_after  # seconds
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {} if self.retry_after is None else {"Retry-After": str(max(1, math.ceil(self.retry_after)))}
 
 
 class TooLarge(HTTPException):
@@ -103,35 +36,6 @@ class TooLarge(HTTPException):
         )
         self.limit = limit
         self.found = found
-
-
-def problem_of(
-    status: int,
-    detail: str,
-    *,
-    kind: str | None = None,
-    instance: str | None = None,
-    field: str | None = None,
-    row: int | None = None,
-    limit: float | None = None,
-    found: Json = None,
-    errors: list[Fault] | None = None,
-) -> Problem:
-    """A problem whose type says the same as its status, or `kind`, where that is more exact."""
-    title = HTTPStatus(status).phrase
-    slug = kind or ("beyond-limit" if limit is not None else title.lower().replace(" ", "-"))
-    return Problem(
-        type=f"{_TYPES}{slug}",
-        title=title,
-        status=status,
-        detail=detail,
-        instance=instance,
-        field=field,
-        row=row,
-        limit=limit,
-        found=found,
-        errors=errors,
-    )
 
 
 def problem_of_error(error: TransfersetError, artifacts: Path, instance: str | None = None) -> Problem:
@@ -157,23 +61,23 @@ def answer_with_problems(app: FastAPI, artifacts: Path) -> None:
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, TransfersetError)
         headers = error.headers if isinstance(error, Refused) else None
-        return answer(problem_of_error(error, artifacts, request.url.path), headers)
+        return answer(problem_of_error(error, artifacts, request.scope["path"]), headers)
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return answer(_problem_of_invalid(error.errors(), request.url.path))
+        return answer(_problem_of_invalid(error.errors(), request.scope["path"]))
 
     async def plain(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if isinstance(error, TooLarge):
-            return answer(problem_of_size(error, request.url.path))
+            return answer(problem_of_size(error, request.scope["path"]))
         detail = SENTENCES.get(error.status_code, str(error.detail))
-        return answer(problem_of(error.status_code, detail, instance=request.url.path), error.headers)
+        return answer(problem_of(error.status_code, detail, instance=request.scope["path"]), error.headers)
 
     async def database(request: Request, error: Exception) -> Response:
         log.error("the jobs' database does not answer: %s", place_of(error))
         detail = "The jobs' database does not answer now; try again in a while"
-        return answer(problem_of(503, detail, instance=request.url.path), {"Retry-After": "5"})
+        return answer(problem_of(503, detail, instance=request.scope["path"]), {"Retry-After": "5"})
 
     app.add_exception_handler(SQLAlchemyError, database)
     app.add_exception_handler(TransfersetError, ours)
@@ -191,22 +95,6 @@ def answer(problem: Problem, headers: Mapping[str, str] | None = None) -> Respon
     return Response(content, status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
 
 
-def within(message: str, artifacts: Path) -> str:
-    """A library's message as HTTP says it: paths from the artifacts folder on, fields in place of options."""
-    for root in (str(artifacts.absolute()), str(artifacts)):
-        message = message.replace(f"{root}/", "")
-    for option, field in _FIELDS.items():
-        message = message.replace(option, field)
-    return message
-
-
-def place_of(error: BaseException) -> str:
-    """The kind of an error and the line of code it came from, without its message, which may quote a user's text."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return type(error).__name__ + where
-
-
 # Our sentences for what Starlette says in a word.
 SENTENCES = {
     400: "The request could not be read: its headers or its body are not what HTTP, or the content type, has them be.",
@@ -217,8 +105,12 @@ SENTENCES = {
 
 
 def _problem_of_invalid(errors: Sequence[Any], instance: str) -> Problem:
-    if any(error["type"] == "json_invalid" for error in errors):
-        return problem_of(400, "The body is not JSON; expected one JSON object", kind="invalid-json", instance=instance)
+    if (broken := next((error for error in errors if error["type"] == "json_invalid"), None)) is not None:
+        detail = f"The body is not JSON ({broken['ctx']['error']}); expected one JSON object"
+        return problem_of(400, detail, kind="invalid-json", instance=instance)
+    if any(error["loc"] == ("body",) and isinstance(error.get("input"), bytes) for error in errors):
+        detail = "The body is not said to be JSON; expected the header Content-Type: application/json"
+        return problem_of(415, detail, instance=instance)
     faults = [Fault(field=_field(error["loc"]), detail=_message(error)) for error in errors[:20]]
     detail = "; ".join(f"{fault.field}: {fault.detail}" for fault in faults[:3])
     first = errors[0]
@@ -238,6 +130,8 @@ def _problem_of_invalid(errors: Sequence[Any], instance: str) -> Problem:
 def _message(error: Mapping[str, Any]) -> str:
     """pydantic's sentence and what was found, which is described where it could be a user's text."""
     said = str(error["msg"]).removeprefix("Value error, ")[:300]
+    if "UploadFile" in said:
+        said = "expected a file, with a file name"
     found = _found(error)
     return said if found is None or "found" in said else f"{said}, found {found}"
 
@@ -255,6 +149,8 @@ def _found(error: Mapping[str, Any]) -> Json:
             return value
         case int() | float():
             return "a number beyond all bounds"
+        case str(text) if error["loc"][0] in ("query", "path") and re.fullmatch(r"-?[0-9]{1,15}", text):
+            return int(text)
         case str(text):
             return f"a text of {len(text):,} characters"
         case list(items):
@@ -275,8 +171,3 @@ def _limit(error: Mapping[str, Any]) -> float | None:
 def _field(location: Sequence[str | int]) -> str:
     """('body', 'utterances', 3, 'text') -> utterances.3.text; names a client made up are cut short."""
     return ".".join(str(part)[:60] for part in location[1:]) or str(location[0])
-
-
-def kind_of(error: TransfersetError) -> str:
-    name = type(error).__name__
-    return "".join(f"-{c.lower()}" if c.isupper() else c for c in name).lstrip("-")

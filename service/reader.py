@@ -224,8 +224,11 @@ def serve_readings() -> None:
         _, status = os.waitpid(child, 0)
         if os.WIFSIGNALED(status):
             reply = json.dumps(_of_signal(os.WTERMSIG(status), json.loads(line)["limits"])).encode()
-        sys.stdout.buffer.write(reply + b"\n")
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.buffer.write(reply + b"\n")
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            os._exit(0)  # who asked was killed
 
 
 def _answer_in_child(asked: Mapping[str, Json], to_parent: int) -> None:

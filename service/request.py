@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -18,6 +18,9 @@ from service.neighbours import MAX_K
 from service.selection import SelectionPolicy
 
 Retriever = Literal["lexical", "dense", "hybrid", "random", "augmented", "none"]
+# What is longer is no name, and errors and jobs repeat names.
+SplitName = Annotated[str, Field(min_length=1, max_length=200)]
+ColumnName = Annotated[str, Field(max_length=1000)]
 
 
 class TransferSetRequest(BaseModel):
@@ -27,23 +30,23 @@ class TransferSetRequest(BaseModel):
 
     task: Path = Field(description="a task file, or a directory with one file a split")
     index: str | None = Field(default=None, description="name of the index; augmented and none need none")
-    columns: dict[str, str] = Field(default_factory=dict, description="our column names -> the file's")
+    columns: dict[ColumnName, ColumnName] = Field(default_factory=dict, description="our column names -> the file's")
     skip_bad_rows: bool = Field(
         default=False, description="keep the good rows of the task; the bad ones go to errors.jsonl"
     )
-    split: str = Field(default="train", min_length=1, description="the split whose utterances get neighbours")
+    split: SplitName = Field(default="train", description="the split whose utterances get neighbours")
     target: Target | None = Field(
         default=None, description="whose classes `shots` counts; default intent, label or domain"
     )
-    shots: int | None = Field(default=None, ge=1, description="utterances of each class; default all")
+    shots: int | None = Field(default=None, ge=1, lt=2**31, description="utterances of each class; default all")
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     retriever: Retriever | None = Field(
         default=None, description="default: hybrid where the index has both, else what it has"
     )
     k: int = Field(default=20, ge=0, le=MAX_K, description="neighbours searched for each utterance")
     include_utterance: bool = Field(default=True, description="false gives the generic-only arm")
-    heldout_splits: list[str] | None = Field(
-        default=None, description="default: every other split of the task; [] for none"
+    heldout_splits: list[SplitName] | None = Field(
+        default=None, max_length=1000, description="default: every other split of the task; [] for none"
     )
     policy: SelectionPolicy = SelectionPolicy()
     size_of: str | None = Field(default=None, description="a transfer set: as many generic texts as it has")

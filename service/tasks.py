@@ -14,14 +14,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
-from contract.errors import BadInput, NameTaken, NotFound, TransfersetError
+from contract.errors import BadInput, NameTaken, TransfersetError
 from contract.manifest import canonical_json, write_whole
 from contract.rows import BadRow, format_of
 from contract.store import check_name
+from contract.task_folder import COLUMNS, PlacedTask, find_task, suffix_of, task_names
 from service.metrics import CACHE
 from service.reader import Readers, TaskFacts
 
-COLUMNS = "columns.json"  # beside an uploaded file: how its columns are called
 ERRORS = "errors.json"  # beside an uploaded file: which of its rows cannot be used; .jsonl would be part of the task
 REMEMBERED = 256  # readings
 
@@ -35,32 +35,25 @@ class TaskFolder:
         self._lock = threading.Lock()
         self._known: OrderedDict[tuple[object, ...], TaskFacts] = OrderedDict()
 
+    def place(self, name: str) -> PlacedTask:
+        """Where a task lies, and how its columns are called; NotFound, BadInput for what is no task here."""
+        return find_task(self.root, name)
+
     def path(self, name: str) -> Path:
-        """Where a task lies; NotFound when there is none, BadInput when the name could mean anything but one here."""
-        check_name("task", name)
-        candidates = [self.root / name, *sorted(self.root.glob(f"{name}.*"))] if self.root.is_dir() else []
-        for path in candidates:
-            if path.exists() and name in (path.name, _name_of(path)):
-                return _only_file(path)
-        raise NotFound(f"There is no task {name}{self._others()}; upload it with POST /v1/tasks")
+        return self.place(name).path
 
     def columns(self, name: str) -> dict[str, str]:
         """How an uploaded task's columns are called; nothing for one that came another way."""
-        path = self.root / check_name("task", name) / COLUMNS
-        return (
-            {str(ours): str(theirs) for ours, theirs in json.loads(path.read_bytes()).items()} if path.exists() else {}
-        )
+        return self.place(name).columns
 
     def names(self) -> list[str]:
         """The names of the tasks there are, sorted."""
-        if not self.root.is_dir():
-            return []
-        found = (path for path in self.root.iterdir() if path.is_dir() or format_of(path))
-        return sorted({_name_of(path) for path in found if not path.name.startswith(".")})
+        return task_names(self.root)
 
     def read(self, name: str, columns: Mapping[str, str] | None = None, *, skip_bad_rows: bool = True) -> TaskFacts:
         """What is in a task, read whole once and again when a file of it was touched; `columns` go before its own."""
-        path, called = self.path(name), {**self.columns(name), **(columns or {})}
+        placed = self.place(name)
+        path, called = placed.path, {**placed.columns, **(columns or {})}
         key = (path, _stamps(path), tuple(sorted(called.items())), skip_bad_rows)
         with self._lock:
             known = self._known.get(key)
@@ -125,27 +118,12 @@ class TaskFolder:
             return False
         raise NameTaken(f"There is a task {name} with other content; choose another name, or have it removed")
 
-    def _others(self) -> str:
-        names = self.names()
-        return f"; there are: {', '.join(names[:10])}" if names else ""
-
 
 def _stamps(path: Path) -> tuple[tuple[str, int, int, int], ...]:
     """What changes when a task's files do."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     found = ((file.name, file.stat()) for file in files)
     return tuple((name, stat.st_mtime_ns, stat.st_ino, stat.st_size) for name, stat in found)
-
-
-def _name_of(path: Path) -> str:
-    """The task's name: a file's without what says its format."""
-    return path.name.removesuffix(_suffix(path.name)) if format_of(path) and not path.is_dir() else path.name
-
-
-def _only_file(path: Path) -> Path:
-    """A folder with one file stands for that file, so that a task has one id, however it came here."""
-    files = [file for file in path.iterdir() if format_of(file)] if path.is_dir() else []
-    return files[0] if len(files) == 1 else path
 
 
 def _suffix(filename: str) -> str:
@@ -156,5 +134,4 @@ def _suffix(filename: str) -> str:
             f"{path.suffix[:20] or 'a file name without an ending'} is no task format; expected a file name that ends "
             "in .parquet, .jsonl, .csv, .tsv or .txt (text ones also .gz, .zst)"
         )
-    compression = path.suffix if path.suffix in (".gz", ".zst") else ""
-    return Path(path.name.removesuffix(compression)).suffix + compression
+    return suffix_of(path)

@@ -60,7 +60,7 @@ def build_transfer_set(
     bad: list[BadRow] = []
     on_bad_row = bad.append if request.skip_bad_rows else refuse_bad_rows
     task = read_task(request.task, columns=request.columns, on_bad_row=on_bad_row)
-    index = (opener or _open_index)(store, request.index) if request.index is not None else None
+    index = (opener or open_index)(store, request.index) if request.index is not None else None
     plan = _resolve(store, task, index, request)
     with drafting(directory, plan.plan, restart=restart) as draft:
         if draft.finished is None:
@@ -250,7 +250,9 @@ def _keep_errors(draft: Draft, bad: Sequence[BadRow]) -> list[str]:
     return [ERRORS]
 
 
-def _open_index(store: Store, name: str) -> SearchIndex:
-    from indexer.index import open_index  # loads the index libraries
+def open_index(store: Store, name: str) -> SearchIndex:
+    """The indexer's index; its libraries are loaded with the first one."""
+    from indexer import index
 
-    return open_index(store, name)
+    opened: SearchIndex = index.open_index(store, name)
+    return opened

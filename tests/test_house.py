@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("contract", "indexer", "service", "distill", "demo")
+PACKAGES = ("contract", "jobs", "indexer", "service", "distill", "demo")
 SOURCES = [
     ROOT / "transferset.py",
     *(path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))),

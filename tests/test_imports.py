@@ -74,6 +74,13 @@ def test_each_package_is_imported_with_the_other_sides_libraries_absent(package:
     assert import_without(modules_of(package), absent=absent) == ""
 
 
+def test_a_distill_worker_needs_no_library_of_the_index_or_of_http_serving() -> None:
+    """What `transferset worker --queues distill` loads, in a container that has [distill,jobs] alone."""
+    absent = "indexer,service,faiss,numba,rank_bm25,bm25s,Stemmer,sentence_transformers,fastapi,starlette,uvicorn"
+    modules = ["jobs.cli", "jobs.process", "distill.worker", "distill.exchange_http", "distill.exchange_folder"]
+    assert import_without(modules, absent=absent) == ""
+
+
 def test_the_commands_help_loads_no_heavy_library() -> None:
     """`transferset --help` answers at once: torch and its like are loaded by the commands that use them."""
     heavy = "torch,transformers,sentence_transformers,faiss,numba,sklearn,matplotlib,fastapi,dbos"

@@ -16,6 +16,7 @@ from indexer.vectors.stored import Vectors
 
 QUERY_BLOCK = 8192  # queries in work at once, with the room for what they find bounded by POOL_BYTES
 POOL_BYTES = 1 << 26
+_LEAST = 32  # queries a thread: fewer share too few lists, and both threads together would take longer than one
 _FEW = 8  # queries to a list for which a product of matrices does not pay
 _TILE_ROWS, _TILE_SCORES = 1024, 1 << 18  # passages and scores of a product: they stay in the processor's cache
 _SLACK = np.float32(1e-6)  # what the last float32 may take from a score
@@ -33,7 +34,7 @@ def nearest(
     waiting, room = np.arange(len(queries)), 4 * k + 512
     while len(waiting):
         block = max(1, min(QUERY_BLOCK, POOL_BYTES // (8 * room)))
-        share = -(-min(block, len(waiting)) // threads)
+        share = max(-(-min(block, len(waiting)) // threads), min(block, _LEAST))
         portions = [waiting[first : first + share] for first in range(0, len(waiting), share)]
 
         def search(portion: np.ndarray, room: int = room) -> np.ndarray:

@@ -12,15 +12,17 @@ from contract.artifact import open_artifact
 from contract.errors import TransfersetError
 from contract.manifest import MANIFEST, Kind, read_manifest
 from contract.store import Store
+from jobs.jobs import Jobs
+from jobs.problem import Refused, within
+from jobs.worker import Worker
 from service.forms import ArtifactInfo, artifact_info
 from service.indexes import OpenIndexes
-from service.jobs import Jobs
+from service.once import Once
 from service.pages import Page, page_of
-from service.problems import MEDIA_TYPE, Refused, within
+from service.problems import MEDIA_TYPE
 from service.searches import Searches
 from service.settings import Settings
 from service.tasks import TaskFolder
-from service.worker import Worker
 
 # Job.error brings the schema into the document.
 PROBLEM: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
@@ -29,14 +31,18 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: {**PROBLEM, "description": "The service asks for an API key, and got none that holds"},
     403: {**PROBLEM, "description": "The key, or the page the request comes from, may not do this"},
     404: {**PROBLEM, "description": "Nothing of that name, or it is not finished"},
+    408: {**PROBLEM, "description": "The body stopped coming"},
     413: {**PROBLEM, "description": "The body is too large; `limit` says what is not"},
+    415: {**PROBLEM, "description": "The body is not said to be JSON"},
     421: {**PROBLEM, "description": "Called by a name that is not of this machine, without a key"},
     422: {**PROBLEM, "description": "A field is not as expected; `field` and `row` name it, `limit` what it is beyond"},
     429: {**PROBLEM, "description": "Too much at once; `Retry-After` says when to come again"},
     500: {**PROBLEM, "description": "A file is damaged, or the server failed inside"},
     503: {**PROBLEM, "description": "The jobs' database does not answer now"},
 }
-CONFLICT: dict[int | str, dict[str, Any]] = {409: {**PROBLEM, "description": "Something is in the way; says what"}}
+CONFLICT: dict[int | str, dict[str, Any]] = {
+    409: {**PROBLEM, "description": "Something is in the way; says what. With `Retry-After` it soon is not"}
+}
 FULL: dict[int | str, dict[str, Any]] = {507: {**PROBLEM, "description": "The disk has too little room left"}}
 
 
@@ -52,6 +58,7 @@ class Service:
     worker: Worker | None
     searches: Searches
     streams: set[object] = field(default_factory=set)  # event streams open now
+    once: Once = field(default_factory=Once)
 
 
 async def _service(request: Request) -> Service:

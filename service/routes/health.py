@@ -6,9 +6,9 @@ import os
 
 from fastapi import APIRouter, Response
 
-from service import metrics
+from jobs import metrics
+from jobs.problem import Refused
 from service.forms import Health
-from service.problems import Refused
 from service.routes.context import PROBLEM, Here
 
 router = APIRouter(tags=["health"])

@@ -8,11 +8,11 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Request, Response
 from sse_starlette import EventSourceResponse
 
+from jobs.job import Job
+from jobs.jobs import Place
+from jobs.problem import Refused
 from service.events import Seen, follow
-from service.job import Job
-from service.jobs import Place
 from service.pages import Limit, Page, PageToken, bad_token, read_token, token_of
-from service.problems import Refused
 from service.routes.context import CONFLICT, EVERYWHERE, Here
 
 router = APIRouter(prefix="/v1", tags=["jobs"], dependencies=EVERYWHERE)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Request, Response
 
 from service.forms import Neighbours, NeighboursRequest
 from service.orders import at_most
 from service.routes.context import EVERYWHERE, Here
 from service.searches import Ask
 from service.settings import Settings
+from service.strict import StrictRoute
 
-router = APIRouter(prefix="/v1", tags=["neighbours"], dependencies=EVERYWHERE)
+router = APIRouter(prefix="/v1", tags=["neighbours"], dependencies=EVERYWHERE, route_class=StrictRoute)
 
 EXAMPLES = {
     "texts": {
@@ -36,13 +37,15 @@ EXAMPLES = {
 
 
 @router.post("/neighbours", response_model=Neighbours, summary="Find the neighbours of some utterances")
-async def find(here: Here, body: Annotated[NeighboursRequest, Body(openapi_examples=EXAMPLES)]) -> Response:
+async def find(
+    here: Here, request: Request, body: Annotated[NeighboursRequest, Body(openapi_examples=EXAMPLES)]
+) -> Response:
     """The same utterances in the same order, each with the passages of the index nearest to it, best first.
 
     Requests that come while others are searched are searched together. When more wait than can be answered soon, the
     answer is 429 with `Retry-After`.
     """
-    _check_limits(here.settings, body)
+    check_limits(here.settings, body)
     ask = Ask(
         index=body.index,
         ids=[str(n) if utterance.id is None else utterance.id for n, utterance in enumerate(body.utterances)],
@@ -50,11 +53,13 @@ async def find(here: Here, body: Annotated[NeighboursRequest, Body(openapi_examp
         k=body.k,
         retriever=body.retriever,
         seed=body.seed,
+        caller=request.scope.get("key", ""),
     )
     return Response(await here.searches.find(ask), media_type="application/json")
 
 
-def _check_limits(settings: Settings, body: NeighboursRequest) -> None:
+def check_limits(settings: Settings, body: NeighboursRequest) -> None:
+    """Refuse more utterances, neighbours or characters than the service takes in a request."""
     at_most(settings.max_utterances, len(body.utterances), "utterances", "utterances in a request")
     at_most(settings.max_k, body.k, "k", "neighbours for an utterance")
     for n, utterance in enumerate(body.utterances):

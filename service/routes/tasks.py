@@ -7,10 +7,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Response, UploadFile
 
+from jobs.problem import Refused
 from service.forms import BadRowInfo, Name, TaskInfo, TaskName, bad_row_infos, task_info
 from service.orders import check_disk
 from service.pages import Limit, Page, PageToken, page_of
-from service.problems import Refused
 from service.routes.context import CONFLICT, EVERYWHERE, FULL, Here
 
 router = APIRouter(prefix="/v1", tags=["tasks"], dependencies=EVERYWHERE)

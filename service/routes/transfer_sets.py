@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Header, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse
 from pydantic_core import to_json
@@ -16,19 +15,20 @@ from pydantic_core import to_json
 from contract.artifact import Artifact
 from contract.errors import NotFound
 from contract.manifest import Json, read_manifest
+from jobs.job import Job
+from jobs.problem import Refused
 from service.forms import ArtifactInfo, Example, Name, ShardInfo, TransferSetOrder, shard_infos
 from service.inspection import Inspection, inspect_transfer_set
-from service.job import Job, Origin
-from service.logs import request_id
-from service.orders import check_order, check_room
+from service.orders import check_order
 from service.pages import Limit, Page, PageToken, bad_token, read_token, token_of
 from service.plan import open_transfer_set
-from service.problems import Refused
-from service.routes.context import CONFLICT, EVERYWHERE, FULL, PROBLEM, Here, info, infos
-from service.tracing import carrier_now
+from service.routes.context import EVERYWHERE, PROBLEM, Here, info, infos
+from service.routes.files import checked_path, is_known, send_file
+from service.routes.ordering import ORDERED, IdempotencyKey, place_order
+from service.strict import StrictRoute
 
 PARQUET = "application/vnd.apache.parquet"
-router = APIRouter(prefix="/v1", tags=["transfer sets"], dependencies=EVERYWHERE)
+router = APIRouter(prefix="/v1", tags=["transfer sets"], dependencies=EVERYWHERE, route_class=StrictRoute)
 
 EXAMPLES = {
     "retrieved": {
@@ -67,16 +67,14 @@ EXAMPLES = {
     "/transfer-sets",
     status_code=202,
     summary="Build a transfer set, as a job",
-    responses=CONFLICT
-    | FULL
-    | {202: {"description": "The job: `Location` says where to ask for it, `Retry-After` when"}},
+    responses=ORDERED,
 )
 def order_transfer_set(
     here: Here,
     http: Request,
     response: Response,
     body: Annotated[TransferSetOrder, Body(openapi_examples=EXAMPLES)],
-    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Job:
     """What can be seen to be wrong is refused now: names, splits, columns, retriever, limits, a name that is taken.
 
@@ -84,19 +82,16 @@ def order_transfer_set(
     keeps the version of the index that is newest now, whatever arrives meanwhile.
     """
     request: dict[str, Json] = body.model_dump(mode="json", exclude={"name"}, exclude_unset=True)
-    _refuse_odd_characters(request)
-    caller = http.scope.get("key")
-    # One caller's keys are not another's.
-    once = f"{caller}:{idempotency_key}" if caller and idempotency_key else idempotency_key
-    job = None if once is None else here.jobs.submitted("transfer-set", body.name, request, once)
-    if job is None:
-        check_room(here.settings, here.jobs)
-        exact = check_order(here.settings, here.tasks, here.indexes, body, request)
-        origin = Origin(index=exact, key=caller, request_id=request_id.get(), trace=carrier_now())
-        job, _ = here.jobs.submit("transfer-set", body.name, request, key=once, origin=origin)
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    response.headers["Retry-After"] = "1"
-    return job
+    return place_order(
+        here,
+        http,
+        response,
+        "transfer-set",
+        body.name,
+        request,
+        idempotency_key,
+        lambda: check_order(here.settings, here.tasks, here.indexes, body, request),
+    )
 
 
 @router.get("/transfer-sets", summary="List the transfer sets")
@@ -136,16 +131,22 @@ def list_rows(
     "/transfer-sets/{name}/manifest",
     summary="Fetch the manifest of a transfer set",
     response_class=Response,
-    responses={200: {"content": {"application/json": {}}, "description": "manifest.json; `ETag` is the artifact's id"}},
+    responses={
+        200: {"content": {"application/json": {}}, "description": "manifest.json; `ETag` is the artifact's id"},
+        304: {"description": "It is what `If-None-Match` names"},
+    },
 )
-def fetch_manifest(here: Here, name: Name) -> Response:
+def fetch_manifest(here: Here, request: Request, name: Name) -> Response:
     """With all shards beside it, it makes a folder an artifact that every program of this project opens.
 
     Attachments, which are no part of its id and speak of the machine it was made on, are left out.
     """
     artifact = open_transfer_set(here.store, name)
+    headers = {"ETag": f'"{artifact.id}"', "Cache-Control": "no-cache"}
+    if is_known(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
     content = replace(artifact.manifest, attachments=()).to_json()
-    return Response(content, media_type="application/json", headers={"ETag": f'"{artifact.id}"'})
+    return Response(content, media_type="application/json", headers=headers)
 
 
 @router.get("/transfer-sets/{name}/shards", summary="List the shards of a transfer set")
@@ -165,16 +166,15 @@ def list_shards(here: Here, name: Name) -> Page[ShardInfo]:
         416: {**PROBLEM, "description": "The range lies outside the file"},
     },
 )
-def fetch_shard(here: Here, request: Request, name: Name, number: Annotated[int, PathParameter(ge=0)]) -> Response:
+def fetch_shard(
+    here: Here, request: Request, name: Name, number: Annotated[int, PathParameter(ge=0, lt=2**31)]
+) -> Response:
     artifact = open_transfer_set(here.store, name)
     if number >= len(artifact.shards):
         raise NotFound(f"Transfer set {name} has no shard {number}; it has {len(artifact.shards)}, numbered from 0")
     entry = artifact.shards[number]
-    headers = {"ETag": f'"{entry.sha256}"', "Cache-Control": "no-cache"}
-    if headers["ETag"] in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
-    path = _checked(artifact, entry.name)
-    return FileResponse(path, filename=f"{name}-{entry.name}", media_type=PARQUET, headers=headers)
+    path = checked_path(artifact, entry.name)
+    return send_file(request, path, filename=f"{name}-{entry.name}", media_type=PARQUET, sha256=entry.sha256)
 
 
 def _first_row(token: str, artifact: Artifact) -> int:
@@ -193,7 +193,7 @@ def _rows(artifact: Artifact, first: int, last: int) -> list[dict[str, Json]]:
     offset = 0
     for shard in artifact.shards:
         if offset < last and offset + shard.rows > first:
-            _checked(artifact, shard.name)
+            checked_path(artifact, shard.name)
         offset += shard.rows
     known = _opened_once(artifact.directory, artifact.id)
     return [row for batch in known.batches(start=first, stop=last, batch_rows=64) for row in batch.to_pylist()]
@@ -207,24 +207,3 @@ def _opened_once(directory: Path, _artifact_id: str) -> Artifact:
 @lru_cache(maxsize=64)
 def _inspected_once(directory: Path, _artifact_id: str) -> Inspection:
     return inspect_transfer_set(Artifact(directory, read_manifest(directory)))
-
-
-def _checked(artifact: Artifact, shard: str) -> Path:
-    try:
-        found = (artifact.directory / shard).stat()
-    except FileNotFoundError:
-        return artifact.path(shard)  # says that it is missing
-    return _checked_once(artifact.directory, artifact.id, shard, (found.st_mtime_ns, found.st_ino, found.st_size))
-
-
-@lru_cache(maxsize=4096)
-def _checked_once(directory: Path, _artifact_id: str, shard: str, _stamp: tuple[int, int, int]) -> Path:
-    """A shard whose hash is the manifest's: compared once, then again when the file was touched (`_stamp`)."""
-    return Artifact(directory, read_manifest(directory)).path(shard)
-
-
-def _refuse_odd_characters(request: Json) -> None:
-    """PostgreSQL holds neither NUL nor half a surrogate pair, and no name, column or class needs one."""
-    text = json.dumps(request, ensure_ascii=False)
-    if "\\u0000" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise Refused("The request holds a NUL character, or half a surrogate pair; remove it")

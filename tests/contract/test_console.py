@@ -59,8 +59,8 @@ def test_hostile_words_in_an_error_are_neither_obeyed_nor_lost(capsys: pytest.Ca
 
 @given(st.text(max_size=60))
 def test_no_message_can_send_a_terminal_a_control_character(message: str) -> None:
-    assert console._plain(message).isprintable() or message == ""
-    assert len(console._plain(message)) == len(message)
+    assert console.plain(message).isprintable() or message == ""
+    assert len(console.plain(message)) == len(message)
 
 
 def test_what_the_system_refuses_is_a_sentence_too(capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,7 +189,7 @@ def test_progress_in_a_log_is_plain_lines_now_and_then(
 
 def test_every_error_has_a_status_of_http_and_its_message() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, TransfersetError)]
-    assert len(kinds) == 9, "the tree in the docstring"
+    assert len(kinds) == 10, "the tree in the docstring"
     for kind in kinds:
         error = kind("Expected this, found that")
         assert (error.message, str(error)) == ("Expected this, found that", "Expected this, found that")

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from contract.draft import Plan, drafting, locked
-from contract.errors import BadInput, Busy, NotFound
+from contract.errors import BadInput, Busy, InUse, NotFound
+from contract.manifest import Kind, read_manifest
 from contract.removal import MADE_FROM, remove_artifact
-from contract.store import Store
+from contract.store import FOLDERS, Store
 from tests.contract.making import make_artifact
 
 
@@ -85,7 +86,7 @@ def test_what_a_half_built_index_is_made_from_stays(store: Store) -> None:
     artifact = make_artifact(store.path("corpus", "c"))
     with drafting(store.path("index", "i"), Plan("index", 1, {}, {"corpus": artifact.id})):
         pass
-    with pytest.raises(BadInput, match="the index i was made from"):
+    with pytest.raises(BadInput, match="The index i is half built and needs"):
         remove_artifact(store, "corpus", "c")
     remove_artifact(store, "index", "i")
     remove_artifact(store, "corpus", "c")
@@ -117,3 +118,53 @@ def test_a_damaged_artifact_can_be_removed(store: Store) -> None:
     (directory / "manifest.json").write_text("{")
     remove_artifact(store, "corpus", "c")
     assert not directory.exists()
+
+
+# What was made from it
+
+
+def make_from(store: Store, kind: Kind, name: str, inputs: dict[str, str], *, finish: bool = True) -> Path:
+    directory = store.path(kind, name)
+    with drafting(directory, Plan(kind, 1, {"name": name}, inputs)) as draft:
+        if finish:
+            draft.finish()
+    return directory
+
+
+def test_a_transfer_set_stays_while_a_run_was_made_from_it_unless_asked(store: Store) -> None:
+    made = read_manifest(make_from(store, "transfer-set", "s", {}))
+    make_from(store, "run", "r", {"transfer-set": made.id})
+    with pytest.raises(InUse, match="run r@1 was made from the transfer-set s@1") as raised:
+        remove_artifact(store, "transfer-set", "s")
+    assert raised.value.status == 409
+    remove_artifact(store, "transfer-set", "s", even_if_used=True)
+    assert store.names("transfer-set") == []
+    remove_artifact(store, "run", "r")
+
+
+def test_of_two_sets_with_one_content_one_may_go(store: Store) -> None:
+    plan = Plan("transfer-set", 1, {})
+    for name in ("a", "b"):
+        with drafting(store.path("transfer-set", name), plan) as draft:
+            made = draft.finish()
+    make_from(store, "run", "r", {"transfer-set": made.id})
+    remove_artifact(store, "transfer-set", "a")
+    with pytest.raises(InUse):
+        remove_artifact(store, "transfer-set", "b")
+
+
+@pytest.mark.parametrize("even_if_used", [False, True])
+def test_what_something_half_built_needs_never_goes(store: Store, even_if_used: bool) -> None:
+    made = read_manifest(make_from(store, "transfer-set", "s", {}))
+    make_from(store, "run", "r", {"transfer-set": made.id}, finish=False)
+    with pytest.raises(InUse, match="run r is half built"):
+        remove_artifact(store, "transfer-set", "s", even_if_used=even_if_used)
+    remove_artifact(store, "run", "r")
+    remove_artifact(store, "transfer-set", "s")
+
+
+@pytest.mark.parametrize("kind", list(FOLDERS))
+def test_every_kind_goes_the_same_way(store: Store, kind: Kind) -> None:
+    make_from(store, kind, "x", {})
+    assert remove_artifact(store, kind, "x").name == "x"
+    assert store.names(kind) == []

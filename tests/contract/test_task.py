@@ -153,9 +153,9 @@ def test_a_task_that_is_not_there_or_has_no_rows_gets_a_sentence(tmp_path: Path)
         read_task(write_bytes(tmp_path / "task.csv", b"text,label\n"))
 
 
-def test_an_id_that_stands_twice_is_refused_and_named(tmp_path: Path) -> None:
+def test_an_id_that_stands_twice_is_refused_by_its_rows(tmp_path: Path) -> None:
     path = write_records(tmp_path / "task.csv", [{"id": n, "text": "a"} for n in (1, 2, 3, 2)])
-    with pytest.raises(BadInput, match="the id '2' stands in more than one row; ids must be unique"):
+    with pytest.raises(BadInput, match=r"one id stands in more than one row, first in 2 and 4 .*; ids must be unique"):
         read_task(path)
 
 

@@ -13,22 +13,22 @@ MASK = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0], [1, 1, 0, 0, 0, 0],
 SMALL, LARGE = Shape(2, 12, 2), Shape(4, 18, 3)  # other widths, other heads, heads of the same width
 
 
-def some_attention(seed: int, shape: Shape, *, grad: bool = False) -> Attention:
+def some_attention(seed: int, shape: Shape, mask: Tensor = MASK, *, grad: bool = False) -> Attention:
     draw = torch.Generator().manual_seed(seed)
-    queries, keys, values = torch.randn(3, *MASK.shape, shape.width, generator=draw).unbind()
+    queries, keys, values = torch.randn(3, *mask.shape, shape.width, generator=draw).unbind()
     if grad:
         queries, keys, values = (states.clone().requires_grad_() for states in (queries, keys, values))
     return Attention(queries, keys, values, shape.heads)
 
 
-def some_states(seed: int, shape: Shape, *, grad: bool = False) -> States:
-    """All layers of a model of that shape on a batch whose tokens are MASK's."""
+def some_states(seed: int, shape: Shape, mask: Tensor = MASK, *, grad: bool = False) -> States:
+    """All layers of a model of that shape on a batch whose tokens are the mask's."""
     draw = torch.Generator().manual_seed(seed)
-    hidden = [torch.randn(*MASK.shape, shape.width, generator=draw) for _ in range(shape.layers + 1)]
+    hidden = [torch.randn(*mask.shape, shape.width, generator=draw) for _ in range(shape.layers + 1)]
     if grad:
         hidden = [states.requires_grad_() for states in hidden]
-    attention = [some_attention(seed + layer, shape, grad=grad) for layer in range(shape.layers)]
-    return States(tuple(hidden), tuple(attention))
+    attention = [some_attention(seed + layer, shape, mask, grad=grad) for layer in range(shape.layers)]
+    return States(tuple(hidden), tuple(attention), mask)
 
 
 def leaves(states: States) -> list[Tensor]:
@@ -53,8 +53,11 @@ def disturbed(states: Tensor) -> Tensor:
 
 
 def rolled_states(states: States) -> States:
-    return States(tuple(t.roll(1, 0) for t in states.hidden), tuple(map(rolled, states.attention)))
+    """Texts in another order, their masks not."""
+    hidden = tuple(t.roll(1, 0) for t in states.hidden)
+    return replace(states, hidden=hidden, attention=tuple(map(rolled, states.attention)))
 
 
 def disturbed_states(states: States) -> States:
-    return States(tuple(map(disturbed, states.hidden)), tuple(map(with_other_padding, states.attention)))
+    hidden = tuple(map(disturbed, states.hidden))
+    return replace(states, hidden=hidden, attention=tuple(map(with_other_padding, states.attention)))

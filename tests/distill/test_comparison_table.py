@@ -10,7 +10,8 @@ from rich.console import Console
 
 from contract.store import Store
 from distill.comparison import CompareOptions, Comparison, compare
-from distill.comparison_table import columns_of, comparison_renderables, comparison_to_json
+from distill.comparison_table import columns_of, comparison_renderables, comparison_to_json, student_text
+from distill.outcome import StudentFacts
 from tests.distill.runs import keep_arms, keep_run, make_predictions, make_report
 
 ACCURACIES = {"no distillation": 0.70, "task-only": 0.80, "generic-random": 0.801, "retrieved": 0.81}
@@ -88,3 +89,16 @@ def test_the_json_is_json_and_holds_what_the_table_shows(comparison: Comparison)
     assert arms["generic-random"]["difference"]["told_apart"] is False
     assert arms["task-only"]["difference"] is None
     assert arms["retrieved"]["runs"] == [f"c-retrieved-{seed}" for seed in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("origin", "said"),
+    [
+        ("scratch", "2 layers × 128 from scratch"),
+        ("skip", "2 layers × 128 from teacher layers (skip)"),
+        ("pretrained", "2 layers × 128 pretrained"),
+        ("static", "static embeddings of 128 numbers"),
+    ],
+)
+def test_a_student_is_told_in_a_few_words(origin: str, said: str) -> None:
+    assert student_text(StudentFacts(2, 128, 2, origin, 1_000)) == said

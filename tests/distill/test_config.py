@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,6 +119,58 @@ def test_a_file_that_is_no_toml_gets_a_sentence(tmp_path: Path) -> None:
         read_config(tmp_path)
     with pytest.raises(NotFound, match=r"There is no .*other\.toml"):
         read_config(tmp_path / "other.toml")
+
+
+# Students
+
+
+@pytest.mark.parametrize(
+    "student",
+    [
+        {"from": "static"},
+        {"from": "static", "width": 64, "embeddings": "random", "vocabulary": "trimmed"},
+        {"from": "pretrained", "model": "minilm", "vocabulary": 3000},
+        {"from": "skip", "vocabulary": "trimmed"},
+        {},
+    ],
+)
+def test_a_student_comes_back_from_its_json(student: dict[str, Any]) -> None:
+    config = make_config({**SMALLEST, "student": student})
+    assert make_config(config.to_json()) == config
+    assert student.items() <= config.to_json()["student"].items()
+    assert config.student.layers == (None if student.get("from") in ("static", "pretrained") else 2)
+
+
+def test_what_a_student_does_not_use_is_not_written() -> None:
+    """The ids of runs hang on it: those of before there was such a thing stay as they are."""
+    written = make_config(SMALLEST).to_json()["student"]
+    assert written == {
+        "layers": 2, "width": None, "heads": None, "from": "scratch", "dropout": None, "max_length": 64,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("student", "said"),
+    [
+        ({"from": "pretrained"}, 'from = "pretrained" needs model'),
+        ({"model": "minilm"}, 'model is of from = "pretrained", found from = "scratch"'),
+        ({"from": "static", "layers": 2}, "has neither layers nor heads"),
+        ({"from": "static", "heads": 2}, "has neither layers nor heads"),
+        ({"from": "skip", "embeddings": "random"}, 'embeddings is of from = "static", found from = "skip"'),
+        ({"vocabulary": 7}, 'student.vocabulary: expected "teacher", "trimmed" or a number of pieces from 8, found 7'),
+        ({"vocabulary": True}, "found True"),
+        ({"vocabulary": "small"}, "found 'small'"),
+        ({"vocabulary": 40.5}, "found 40.5"),
+    ],
+)
+def test_a_student_that_cannot_be_gets_a_sentence(student: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(said)):
+        make_config({**SMALLEST, "student": student})
+
+
+def test_a_fault_of_two_sections_names_both_settings() -> None:
+    with pytest.raises(BadInput, match=r"^the settings: objective.intermediate is pkd, .* another student.from"):
+        make_config({**SMALLEST, "student": {"from": "static"}, "objective": {"intermediate": "pkd"}})
 
 
 def test_an_objective_is_one_section() -> None:

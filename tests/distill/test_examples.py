@@ -26,7 +26,7 @@ def examples() -> Examples:
     places = np.concatenate([2 * np.arange(n) + 1 for n in counts]).astype(np.int32)
     places[[3, 11]] = NO_TOKEN
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    words = Words(places, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+    words = Words(places, (places + 2).astype(np.int32), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
     tokens = Tokens(
         draw.integers(1, 40, offsets[-1]).astype(np.int32), offsets, lengths.astype(np.int32), 0, False, words
     )
@@ -57,7 +57,7 @@ class Model(nn.Module):
 
 def loss_of(objective: Objective, some: Examples, rows: np.ndarray) -> Tensor:
     batch = some.tokens.batch(rows)
-    return objective(Model()(batch), some.taught(rows, batch), some.targets(rows, "cpu"), batch.attention_mask)
+    return objective(Model()(batch), some.taught(rows, batch), some.targets(rows, "cpu"))
 
 
 @pytest.mark.parametrize("objective", [SOFT, HARD], ids=["soft", "hard"])
@@ -86,7 +86,7 @@ def test_the_loss_of_slots_is_that_of_each_word_by_itself(objective: Objective) 
     alone = Examples(some.tokens, slots=some.slots)
     batch = alone.tokens.batch(rows)
     said = Said(None, slot_logits=Model()(batch).slot_logits)
-    found = objective(said, alone.taught(rows, batch), alone.targets(rows, "cpu"), batch.attention_mask)
+    found = objective(said, alone.taught(rows, batch), alone.targets(rows, "cpu"))
     assert found.item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
 
 
@@ -106,7 +106,7 @@ def test_words_that_are_not_known_pull_at_nothing(objective: Objective) -> None:
     said = Model()(batch)
     assert said.slot_logits is not None
     said.slot_logits.retain_grad()
-    objective(said, some.taught(rows, batch), some.targets(rows, "cpu"), batch.attention_mask).backward()  # type: ignore[no-untyped-call]
+    objective(said, some.taught(rows, batch), some.targets(rows, "cpu")).backward()  # type: ignore[no-untyped-call]
     assert some.tokens.words is not None
     numbers, _ = some.tokens.words.of(rows)
     quiet = {0, 7} if objective is SOFT else {1, 8}
@@ -131,9 +131,9 @@ def test_amounts_that_are_not_known_pull_at_nothing() -> None:
     said = torch.zeros(3, 1, requires_grad=True)
     rows = np.array([2, 1, 0])
     targets, taught = some.targets(rows, "cpu"), some.stored(rows, "cpu")
-    loss = HARD(Said(said), taught, targets, torch.ones(3, 1))
+    loss = HARD(Said(said), taught, targets)
     loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == pytest.approx((9 + 1) / 2)
     assert said.grad is not None
     assert said.grad[:, 0].tolist() == [-3.0, 0.0, -1.0]
-    assert SOFT(Said(said), taught, targets, torch.ones(3, 1)).item() == pytest.approx((4 + 1 + 0) / 3)
+    assert SOFT(Said(said), taught, targets).item() == pytest.approx((4 + 1 + 0) / 3)

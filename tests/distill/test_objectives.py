@@ -26,7 +26,7 @@ from distill.objectives import (
     soft_target_loss,
 )
 from distill.states import Said, Sight
-from tests.distill.states import LARGE, MASK, SMALL, some_states
+from tests.distill.states import LARGE, SMALL, some_states
 
 seeds = st.integers(0, 2**31)
 temperatures = st.floats(0.5, 8.0)
@@ -191,13 +191,13 @@ def test_an_objective_is_the_weighted_sum(
     soft = loss(student, teacher, temperature=temperature)  # type: ignore[operator]
     expected = soft_weight * soft + hard_weight * hard_label_loss(student, classes)
     objective = Objective(soft_weight, hard_weight, temperature, soft_targets)
-    assert torch.isclose(objective(Said(student), Said(teacher), gold(classes), MASK), expected, rtol=1e-4, atol=1e-6)
+    assert torch.isclose(objective(Said(student), Said(teacher), gold(classes)), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_an_objective_of_gold_labels_needs_no_teacher() -> None:
     student = some_logits(6)[0].float()
     classes = torch.arange(5)
-    assert torch.isclose(HARD(Said(student), Said(None), gold(classes), MASK), hard_label_loss(student, classes))
+    assert torch.isclose(HARD(Said(student), Said(None), gold(classes)), hard_label_loss(student, classes))
 
 
 def test_intermediate_objectives_are_added_with_their_weights() -> None:
@@ -208,9 +208,9 @@ def test_intermediate_objectives_are_added_with_their_weights() -> None:
     student, teacher = Said(ours, some_states(1, SMALL)), Said(theirs, some_states(50, LARGE))
     (_, hidden), (_, attention) = objective.intermediates
     expected = 0.5 * soft_target_loss(ours, theirs, temperature=2.0)
-    expected = expected + 2 * hidden(student.states, teacher.states, MASK)
-    expected = expected + 3 * attention(student.states, teacher.states, MASK)
-    assert torch.isclose(objective(student, teacher, gold(torch.full((4,), NO_LABEL)), MASK), expected)
+    expected = expected + 2 * hidden(student.states, teacher.states)
+    expected = expected + 3 * attention(student.states, teacher.states)
+    assert torch.isclose(objective(student, teacher, gold(torch.full((4,), NO_LABEL))), expected)
     assert len(list(objective.helpers.parameters())) == 2 * 3, "a projection for embeddings and two layers"
 
 
@@ -232,13 +232,12 @@ def test_words_count_by_their_weight_and_only_where_they_are_known() -> None:
     known = [0, 1, 2, 4]
     soft = soft_target_loss(student[known], teacher[known], temperature=2.0)
     expected = 0.5 * (2 * soft + 3 * hard_label_loss(student, tags))
-    alone = objective(Said(None, slot_logits=student), Said(None, slot_logits=teacher), Targets(tags=tags), MASK)
+    alone = objective(Said(None, slot_logits=student), Said(None, slot_logits=teacher), Targets(tags=tags))
     assert torch.isclose(alone, expected)
     joint = objective(
         Said(student[:4], slot_logits=student),
         Said(student[:4] + 1, slot_logits=teacher),
         Targets(torch.tensor([0, 1, 2, 3]), tags=tags),
-        MASK,
     )
     assert torch.isclose(joint, expected + 3 * hard_label_loss(student[:4], torch.arange(4)))
 
@@ -246,7 +245,7 @@ def test_words_count_by_their_weight_and_only_where_they_are_known() -> None:
 def test_words_the_teacher_saw_nothing_of_teach_nothing() -> None:
     student = some_logits(11)[0].float().requires_grad_()
     nothing = torch.full((5, 7), float("nan"))
-    loss = Objective(1.0, 0.0)(Said(None, slot_logits=student), Said(None, slot_logits=nothing), Targets(), MASK)
+    loss = Objective(1.0, 0.0)(Said(None, slot_logits=student), Said(None, slot_logits=nothing), Targets())
     loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == 0
     assert student.grad is not None
@@ -258,4 +257,4 @@ def test_the_teachers_amount_is_not_softened() -> None:
     student, teacher = torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0], [2.0]])
     for soft_targets in ("kl", "ce", "mse"):
         objective = Objective(1.0, 0.0, 2.0, soft_targets)  # type: ignore[arg-type]
-        assert objective(Said(student), Said(teacher), Targets(), MASK).item() == pytest.approx(2.0)
+        assert objective(Said(student), Said(teacher), Targets()).item() == pytest.approx(2.0)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.plots import Dot, curve_plot, dot_plot, nice_ticks
+from distill.plots import Dot, Mark, curve_plot, dot_plot, nice_ticks, scatter_plot
 from tests.distill.pages import Element, Page
 
 SHARES = st.floats(0, 1)
@@ -96,3 +96,18 @@ def test_without_points_there_is_a_sentence(points: list[tuple[int, float]]) -> 
 
 def _across(dot: Element) -> float:
     return float(dot.attributes["cx"].removesuffix("%"))
+
+
+def test_a_scatter_plot_holds_every_mark_within_its_width_and_the_best_on_top() -> None:
+    marks = [Mark(0.0, 0.2), Mark(1.0, 0.9, "best"), Mark(0.5, 0.4, "seed")]
+    drawn = Page(f"<div>{scatter_plot(marks, 'Said', below=[(0.0, 'low'), (1.0, 'high')])}</div>")
+    dots = drawn.all("circle")
+    assert [dot.attributes["class"] for dot in dots] == ["seed", "arm dot", "best dot"]
+    assert all(0 < float(dot.attributes["cx"].rstrip("%")) < 100 for dot in dots)
+    heights = {dot.attributes["class"]: float(dot.attributes["cy"]) for dot in dots}
+    assert heights["best dot"] < heights["seed"] < heights["arm dot"], "higher is higher"
+    assert {"low", "high"} <= {text.text for text in drawn.all("text")}
+
+
+def test_a_scatter_plot_of_nothing_says_so() -> None:
+    assert "nothing to show" in scatter_plot([], "Said", below=[])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,14 +18,15 @@ from transformers import (
     pipeline,
 )
 
-from contract.errors import BadInput
+from contract.errors import BadInput, NotFound
 from distill.config import StudentConfig
 from distill.device import Device
 from distill.pretrained import load_encoder, load_tokenizer, parameters_of
-from distill.student import Student, kept_layers, make_student
+from distill.student import Joint, Student, identity_of, kept_layers, make_student, open_student
 from distill.teacher import Classifier, Teacher
 from distill.tokens import tokenize
 from distill.words import gather_words, split_words
+from tests.distill.piece_encoders import make_piece_encoder
 from tests.distill.tiny import make_encoder
 
 CPU = Device("cpu", "float32")
@@ -172,3 +174,160 @@ def test_slots_alone_are_a_token_classifier(teacher: Teacher, tmp_path: Path, se
     assert torch.allclose(said.slot_logits, theirs[0, 1:-1], atol=1e-5)
     assert tuple(model.config.id2label.values()) == tags
     assert not (tmp_path / "sentence_head.safetensors").exists()
+
+
+# A model that is given
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_piece_encoder(tmp_path_factory.mktemp("given"), layers=3)
+
+
+def test_a_pretrained_student_is_that_encoder_with_its_own_tokenizer(teacher: Teacher, given: Path) -> None:
+    student = student_of(teacher, **{"from": "pretrained", "model": str(given), "max_length": 32})
+    encoder, tokenizer = load_encoder(given, CPU).eval(), load_tokenizer(given)
+    assert (student.config.num_hidden_layers, student.config.hidden_size) == (3, 24)
+    assert student.tokenizer.get_vocab() == tokenizer.get_vocab() != teacher.tokenizer.get_vocab()
+    batch = tokenize(student.tokenizer, ["play some song"], [None], max_length=32).batch(np.zeros(1, np.int64))
+    with torch.no_grad():
+        found = student.model.eval().base_model(**batch.inputs).last_hidden_state  # type: ignore[operator]
+        assert torch.allclose(found, encoder(**batch.inputs).last_hidden_state, atol=1e-6)
+        assert student.forward(batch).logits.shape == (1, len(CLASSES))  # type: ignore[union-attr]
+
+
+def test_a_pretrained_student_is_known_by_its_content(given: Path, tmp_path: Path) -> None:
+    there = tmp_path / "elsewhere"
+    shutil.copytree(given, there)
+    settings = [StudentConfig(**{"from": "pretrained", "model": str(path)}) for path in (given, there)]
+    assert identity_of(settings[0]) == identity_of(settings[1])
+    assert str(given) not in str(identity_of(settings[0]))
+    (there / "tokenizer.json").write_text((there / "tokenizer.json").read_text() + " ")
+    assert identity_of(settings[0]) != identity_of(settings[1])
+
+
+def test_what_is_not_asked_for_is_not_in_an_id() -> None:
+    """Runs made before there was a vocabulary to trim keep their ids."""
+    assert sorted(identity_of(StudentConfig())) == ["dropout", "from", "heads", "layers", "max_length", "width"]
+    assert identity_of(StudentConfig())["layers"] == 2
+    assert identity_of(StudentConfig(vocabulary="trimmed"))["vocabulary"] == "trimmed"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"layers": 2}, "student.layers is 2, but .* has 3; leave it out"),
+        ({"width": 32}, "student.width is 32, but .* has 24; leave it out"),
+        ({"max_length": 128}, "student.max_length is 128, its encoder reads 64 tokens"),
+        ({"model": "no such model anywhere"}, "There is no model 'no such model anywhere'"),
+    ],
+)
+def test_a_pretrained_student_that_cannot_be_gets_a_sentence(
+    teacher: Teacher, given: Path, settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises((BadInput, NotFound), match=said):
+        student_of(teacher, **{"from": "pretrained", "model": str(given), **settings})
+
+
+# A trimmed vocabulary
+
+LEARNT: list[tuple[str, str | None]] = [("please play the song now", None), ("rain", "snow")]
+
+
+@pytest.fixture(scope="module")
+def reader(given: Path) -> Teacher:
+    """A teacher that reads pieces."""
+    return teacher_of(given)
+
+
+def trimmed_of(reader: Teacher, given: Path, origin: str, vocabulary: str | int = "trimmed") -> Student:
+    model = {"model": str(given)} if origin == "pretrained" else {}
+    size = {"width": 16, "heads": 2} if origin == "scratch" else {}
+    layers = {} if origin == "pretrained" else {"layers": 2}
+    config = StudentConfig(**{"from": origin, "vocabulary": vocabulary, "max_length": 32, **model, **size, **layers})
+    return make_student(config, reader, CPU, seed=0, texts=[LEARNT])
+
+
+@pytest.mark.parametrize("origin", ["scratch", "skip", "first", "last", "pretrained"])
+def test_a_trimmed_student_has_an_embedding_for_every_piece_it_kept(
+    reader: Teacher, given: Path, origin: str, tmp_path: Path
+) -> None:
+    student = trimmed_of(reader, given, origin)
+    pieces = len(student.tokenizer)
+    assert pieces < len(reader.tokenizer)
+    assert student.transformer.get_input_embeddings().weight.shape[0] == pieces == student.config.vocab_size
+    assert student.config.pad_token_id == student.tokenizer.pad_token_id
+    student.save(tmp_path)
+    opened = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    with torch.no_grad():
+        theirs = opened.eval()(**tokenizer(["a weather lamp"], return_tensors="pt")).logits
+        batch = tokenize(student.tokenizer, ["a weather lamp"], [None], max_length=32).batch(np.zeros(1, np.int64))
+        student.model.eval()
+        assert torch.allclose(theirs, student.forward(batch).logits, atol=1e-5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("origin", ["skip", "pretrained"])
+def test_kept_pieces_keep_their_embeddings(reader: Teacher, given: Path, origin: str) -> None:
+    student = trimmed_of(reader, given, origin)
+    ours, theirs = student.transformer.get_input_embeddings().weight, reader.model.encoder.get_input_embeddings().weight  # type: ignore[operator]
+    for piece, token in student.tokenizer.get_vocab().items():
+        assert torch.equal(ours[token], theirs[reader.tokenizer.convert_tokens_to_ids(piece)])
+
+
+def test_what_a_trimmed_encoder_says_of_its_texts_is_what_the_whole_one_says(reader: Teacher, given: Path) -> None:
+    student = trimmed_of(reader, given, "pretrained")
+    whole = load_encoder(given, CPU).eval()
+    for text, pair in LEARNT:
+        states = []
+        for tokenizer, encoder in ((student.tokenizer, student.model.eval().base_model), (reader.tokenizer, whole)):
+            batch = tokenize(tokenizer, [text], [pair], max_length=32).batch(np.zeros(1, np.int64))
+            with torch.no_grad():
+                states.append(encoder(**batch.inputs).last_hidden_state)  # type: ignore[operator]
+        assert torch.allclose(states[0], states[1], atol=1e-6)
+
+
+def test_a_whole_vocabulary_is_not_touched(reader: Teacher, given: Path) -> None:
+    assert trimmed_of(reader, given, "skip", "teacher").vocabulary is None
+    assert len(trimmed_of(reader, given, "skip", "teacher").tokenizer) == len(reader.tokenizer)
+
+
+def test_the_teachers_tokenizer_is_left_as_it_was(reader: Teacher, given: Path) -> None:
+    before = reader.tokenizer.model_max_length, reader.tokenizer.backend_tokenizer.to_str()
+    trimmed_of(reader, given, "skip")
+    assert before == (reader.tokenizer.model_max_length, reader.tokenizer.backend_tokenizer.to_str())
+
+
+# Opened again
+
+TAGS = ("O", "B-x", "I-x")
+
+
+@pytest.mark.parametrize("settings", [{"width": 16, "heads": 2}, {"layers": 2, "from": "skip"}])
+@pytest.mark.parametrize("kind", [{}, {"classes": (), "mean": 3.5}, {"classes": (), "tags": TAGS}, {"tags": TAGS}])
+def test_a_student_opens_again_whatever_its_kind(
+    teacher: Teacher, tmp_path: Path, settings: dict[str, Any], kind: dict[str, Any]
+) -> None:
+    student = student_of(replace(teacher, **kind), **settings)
+    student.model.eval()
+    student.save(tmp_path)
+    opened = open_student(tmp_path)
+    assert (opened.max_length, opened.tags) == (64, student.tags)
+    assert isinstance(opened.model, Joint) == isinstance(student.model, Joint)
+    assert not opened.model.training
+    text = "please play the song now"
+    words = gather_words([split_words(text)]) if student.tags else None
+    batch = tokenize(opened.tokenizer, [text], [None], max_length=64, words=words).batch(np.zeros(1, np.int64))
+    with torch.no_grad():
+        ours, theirs = student.forward(batch), opened.forward(batch)
+    for one, other in ((ours.logits, theirs.logits), (ours.slot_logits, theirs.slot_logits)):
+        assert (one is None) == (other is None)
+        assert one is None or (other is not None and torch.allclose(one, other, atol=1e-6))
+
+
+def test_a_folder_that_holds_no_student_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="cannot be loaded"):
+        open_student(tmp_path)
+    (tmp_path / "config.json").write_text('{"architectures": []}')
+    with pytest.raises(BadInput, match="cannot be loaded"):
+        open_student(tmp_path)

@@ -44,7 +44,7 @@ class Bag(nn.Module):
         mask = batch.attention_mask.unsqueeze(-1).float()
         words = self.words(batch.input_ids)
         mean = (words * mask).sum(1) / mask.sum(1)
-        return Said(self.head(self.dropout(mean)), States((words, words.tanh())))
+        return Said(self.head(self.dropout(mean)), States((words, words.tanh()), (), batch.attention_mask))
 
 
 def bag(dropout: float = 0.2) -> Bag:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distill.tokens import tokenize
-from distill.words import NO_TOKEN, gather_words, locate_words, split_words
+from distill.words import NO_TOKEN, gather_words, locate_words, pair_words, split_words
 from tests.distill.tokenizers_for_tests import SENTENCES, TOKENIZERS
 
 WORDS = sorted({word for sentence in SENTENCES for word in sentence.split()})
@@ -47,6 +47,22 @@ def test_scripts_without_blanks_are_cut_by_the_character() -> None:
     ]
 
 
+@pytest.mark.parametrize("text", ["สวัสดีครับ", "ສະບາຍດີ", "မင်္ဂလာပါ", "សួស្តី"])
+def test_scripts_of_south_east_asia_are_cut_by_the_character_too(text: str) -> None:
+    characters = [(place, place + 1) for place in range(len(text))]
+    assert split_words(f"{text} ok") == [*characters, (len(text) + 1, len(text) + 3)]
+
+
+@given(st.lists(words, min_size=2, max_size=2), blanks)
+@settings(max_examples=40, deadline=None)
+def test_the_words_of_a_pair_are_those_of_both_sentences_laid_end_to_end(pair: list[list[str]], blank: str) -> None:
+    first, second = (blank.join(said) for said in pair)
+    whole = f"{first}\0{second}"
+    found = [whole[start:end] for start, end in pair_words(first, second)]
+    assert found == [sentence[start:end] for sentence in (first, second) for start, end in split_words(sentence)]
+    assert pair_words(first, None) == split_words(first)
+
+
 def test_a_mark_at_the_end_of_a_word_may_be_a_word_of_the_task() -> None:
     assert locate_words("is it hot?", ["is", "it", "hot", "?"]) == [(0, 2), (3, 5), (6, 9), (9, 10)]
     assert locate_words("is it hot?", ["it", "is"]) is None
@@ -59,19 +75,21 @@ def test_a_mark_at_the_end_of_a_word_may_be_a_word_of_the_task() -> None:
 def test_a_word_is_said_first_by_the_first_token_that_shares_a_character_with_it(
     name: str, texts: list[list[str]], blank: str, longest: int
 ) -> None:
-    """The reference looks at one word and one token at a time."""
+    """And to the last; the reference looks at one word and one token at a time."""
     tokenizer, written = TOKENIZERS[name](), [blank.join(said) for said in texts]
     spans = [locate_words(text, said) for text, said in zip(written, texts, strict=True)]
     assert all(spans)
     tokens = tokenize(tokenizer, written, [None] * len(texts), max_length=longest, words=gather_words(spans))  # type: ignore[arg-type]
     assert tokens.words is not None
-    expected = []
+    first, stop = [], []
     for text, of_text in zip(written, spans, strict=True):
         cut = tokenizer(text, truncation=True, max_length=longest, return_offsets_mapping=True)["offset_mapping"]
         for start, end in of_text or []:
             sharing = [place for place, (begun, ended) in enumerate(cut) if max(start, begun) < min(end, ended)]
-            expected.append(min(sharing, default=NO_TOKEN))
-    assert tokens.words.places.tolist() == expected
+            first.append(min(sharing, default=NO_TOKEN))
+            stop.append(max(sharing, default=NO_TOKEN - 1) + 1)
+    assert tokens.words.places.tolist() == first
+    assert tokens.words.stops.tolist() == stop
 
 
 @pytest.mark.parametrize("one", TOKENIZERS)

@@ -78,6 +78,8 @@ def test_work_that_cannot_be_pickled_is_refused_before_a_process_starts() -> Non
 @pytest.mark.parametrize("way", ["kill", "interrupt", "terminate"])
 def test_no_worker_outlives_its_parent(tmp_path: Path, way: str) -> None:
     code = (
+        # A shell starts what runs in its background with Ctrl-C ignored, and that is inherited.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pathlib import Path; from indexer.engine import LocalEngine\n"
         "from tests.indexer.counting import Lingering\n"
         f"list(LocalEngine(2, processes=True).map(Lingering(Path({str(tmp_path)!r})), range(4)))"

@@ -12,19 +12,21 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from contract.artifact import Artifact, open_artifact
+from contract.artifact import open_artifact
 from contract.draft import Plan, drafting
 from contract.manifest import Json
 from contract.progress import Progress
 from contract.store import Store, split_version
+from jobs.builder import Builder, Made
 from service.api import create_app
+from service.build import made_of
 from service.orders import resolve
 from service.reader import Readers
 from service.settings import Settings
 from service.tasks import TaskFolder
 from service.transfer_set import build_transfer_set
-from service.worker import Builder
 from tests.service.fake_index import FakeIndex, generic_texts
+from tests.service.runs_for_tests import run_builder
 
 INTENTS = {"play_music": "play some {} music please", "book_table": "book a table for {} in town"}
 FILLERS = ["jazz", "rock", "two", "tonight", "cold", "the", "some", "stop"]
@@ -50,9 +52,9 @@ def folder_of(settings: Settings) -> TaskFolder:
     return TaskFolder(settings.tasks_folder, Readers(settings.reading))
 
 
-def builder(settings: Settings, name: str, request: dict[str, Json], progress: Progress, restart: bool) -> Artifact:
+def builder(settings: Settings, name: str, request: dict[str, Json], progress: Progress, restart: bool) -> Made:
     asked = resolve(folder_of(settings), request)
-    return build_transfer_set(settings.store, name, asked, progress=progress, restart=restart, opener=opener)
+    return made_of(build_transfer_set(settings.store, name, asked, progress=progress, restart=restart, opener=opener))
 
 
 def task_lines() -> bytes:
@@ -76,7 +78,7 @@ def running(settings: Settings, build: Builder = builder) -> Iterator[TestClient
     make_index(settings.store)
     settings.tasks_folder.mkdir(parents=True, exist_ok=True)
     (settings.tasks_folder / "music.jsonl").write_bytes(task_lines())
-    app: FastAPI = create_app(settings, opener=opener, builder=build)
+    app: FastAPI = create_app(settings, opener=opener, builders={"transfer-set": build, "run": run_builder})
     # A failure inside shall reach the client as the problem document it would get, not the test as an exception.
     with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
         yield client

@@ -10,6 +10,7 @@ import anyio
 import pytest
 from starlette.testclient import TestClient
 
+from jobs.problem import Refused
 from service.admission import Admission, needed_scope
 from service.keys import KeyRing, Scope
 from service.settings import Settings
@@ -176,6 +177,35 @@ def test_cors_is_off_unless_an_origin_is_named(client: TestClient, open_client: 
     assert "access-control-allow-origin" not in other.headers
 
 
+@pytest.mark.parametrize(("method", "path", "is_search"), [
+    ("POST", "/v1/neighbours", True), ("GET", "/livez", False), ("POST", "/v1/tasks", False),
+])  # fmt: skip
+def test_a_search_there_is_no_room_for_is_refused_at_the_door(
+    tmp_path: Path, method: str, path: str, is_search: bool
+) -> None:
+    """Before its body is read and any route is reached: under a flood that decides how much is left for searches."""
+    reached: list[str] = []
+    statuses: list[int] = []
+
+    def full(caller: str) -> None:
+        raise Refused("too many wait", status=429, kind="busy", retry_after=3)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        reached.append(scope["path"])
+
+    async def note(message: Any) -> None:
+        statuses.append(message.get("status", 0))
+
+    async def ask() -> None:
+        settings = settings_in(tmp_path)
+        admission = Admission(app, settings, KeyRing(settings.keys_file), check_room=full)
+        scope = {"type": "http", "method": method, "path": path, "headers": [(b"host", b"127.0.0.1")]}
+        await admission(scope, anyio.sleep_forever, note)
+
+    anyio.run(ask)
+    assert (statuses[:1], reached) == (([429], []) if is_search else ([], [path]))
+
+
 def test_only_so_many_uploads_are_taken_in_at_a_time(tmp_path: Path) -> None:
     """The admission alone: the test's client hands a body over whole, and cannot be slow."""
     answered: list[int] = []
@@ -188,7 +218,7 @@ def test_only_so_many_uploads_are_taken_in_at_a_time(tmp_path: Path) -> None:
 
     async def upload_twice() -> None:
         settings = settings_in(tmp_path, max_uploads=1)
-        admission = Admission(never_done, settings, KeyRing(settings.keys_file))
+        admission = Admission(never_done, settings, KeyRing(settings.keys_file), check_room=lambda caller: None)
         headers = [(b"host", b"127.0.0.1")]
         scope = {"type": "http", "method": "POST", "path": "/v1/tasks", "headers": headers}
         async with anyio.create_task_group() as tasks:

@@ -17,10 +17,11 @@ from contract.artifact import open_artifact
 from contract.errors import BadInput, CorruptArtifact, NameTaken
 from contract.schemas import TRANSFER_SET
 from service import client as client_module
-from service.answers import JobFailed, ServiceError
+from service.answers import JobFailed, Run, ServiceError
 from service.client import Client
 from service.settings import Settings
 from tests.service.house import running, settings_in, task_lines
+from tests.service.runs_for_tests import METRICS, STUDENT
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
@@ -83,6 +84,30 @@ def test_a_notebook_from_beginning_to_end(client: Client, tmp_path: Path) -> Non
     assert made.report()["rows"] == 4
     assert "mine" in [each.name for each in client.transfer_sets()]
     assert job.refresh().counts.dropped == 8
+
+
+def test_a_run_from_a_notebook(client: Client, bridge: Bridge, tmp_path: Path) -> None:
+    client.build_transfer_set("to-learn", task="music", index="web", k=3).wait(seconds=60)
+    task = {"name": "music", "shots": 2}
+    job = client.distil("student", task=task, transfer_set="to-learn", student={"layers": 2}, seed=4)
+    assert (job.kind, job.request["task"], job.request["seed"]) == ("run", task, 4)
+    run = job.wait(seconds=60)
+    assert isinstance(run, Run)
+    assert (run.metrics["accuracy"], run.teacher_metrics["macro_f1"]) == (METRICS["accuracy"], METRICS["macro_f1"])
+    assert run.report["run"] == "student"
+    assert "accuracy  0.8750  teacher 0.8750" in str(run)
+    assert "<td>0.8750</td>" in run._repr_html_()
+    folder = run.download_model(tmp_path / "model")
+    assert {path.name for path in folder.iterdir()} == {Path(name).name for name in STUDENT}
+    bridge.asked.clear()
+    client.download_model("student", folder)
+    assert not [request for request in bridge.asked if "/files/" in request.url.path]
+    assert "student" in [each.name for each in client.runs()]
+    plain = client.distil("plain", task="music").wait(seconds=60)
+    assert plain.name == "plain"
+    with pytest.raises(ServiceError, match="expected at least 1") as raised:
+        client.distil("none", task="music", student={"layers": 0})
+    assert raised.value.field == "student.layers"
 
 
 def test_many_utterances_go_in_several_requests_and_come_back_as_one_answer(client: Client, bridge: Bridge) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import shlex
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,14 @@ import yaml
 
 from contract.store import Store
 from indexer.corpus import build_corpus
+from jobs.process import BUILDERS
 from service.settings import Settings
 from tests.service.test_server import ROOT, started, until
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = ("api", "worker", "indexer")
+WORKERS = ("build-worker", "distill-worker")
+OURS = ("api", *WORKERS, "indexer")
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
@@ -56,7 +60,13 @@ def healthcheck(service: str, **replaced: str) -> list[str]:
     return words
 
 
-def test_the_four_services_are_there_and_the_indexer_is_a_job() -> None:
+def test_the_file_is_what_compose_reads() -> None:
+    schema = ["--builtin-schema", "vendor.compose-spec"]
+    check = [sys.executable, "-m", "check_jsonschema", *schema, str(ROOT / "docker-compose.yml")]
+    assert subprocess.run(check, capture_output=True, text=True, check=False).stdout == "ok -- validation done\n"
+
+
+def test_the_services_are_there_and_the_indexer_is_a_job() -> None:
     assert set(SERVICES) == {*OURS, "postgres"}
     assert [name for name in SERVICES if SERVICES[name].get("profiles") == ["job"]] == ["indexer"]
 
@@ -67,17 +77,19 @@ def test_our_services_run_as_nobody_on_one_named_volume(name: str) -> None:
     assert service["user"] == "10001:10001"
     assert service["cap_drop"] == ["ALL"]
     assert service["volumes"] == ["artifacts:/artifacts"]
+    assert service["read_only"] is True
+    assert [mount.partition(":")[0] for mount in service["tmpfs"]] == ["/tmp"]
     assert service["environment"]["TRANSFERSET_ARTIFACTS"] == "/artifacts"
     assert {"artifacts", "postgres"} == set(COMPOSE["volumes"])
 
 
-@pytest.mark.parametrize("name", ["api", "worker", "postgres"])
+@pytest.mark.parametrize("name", ["api", *WORKERS, "postgres"])
 def test_what_stays_up_is_checked_and_started_again(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
     assert SERVICES[name]["restart"] == "unless-stopped"
 
 
-@pytest.mark.parametrize("name", ["api", "worker"])
+@pytest.mark.parametrize("name", ["api", *WORKERS])
 def test_what_needs_the_database_waits_for_it(name: str) -> None:
     assert SERVICES[name]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
 
@@ -95,11 +107,27 @@ def test_no_password_stands_in_the_file() -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_every_variable_is_a_setting(name: str) -> None:
     known = {f"TRANSFERSET_{field.upper()}" for field in Settings.model_fields}
-    assert set(SERVICES[name]["environment"]) <= known
+    assert {variable for variable in SERVICES[name]["environment"] if variable != "HF_HOME"} <= known
 
 
-def test_a_worker_has_longer_to_stop_than_it_takes() -> None:
-    grace = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
+def test_uploads_fit_into_the_folder_they_are_received_in() -> None:
+    size = re.search(r"size=(\d+)g", SERVICES["api"]["tmpfs"][0])
+    assert size is not None
+    uploads = int(SERVICES["api"]["environment"]["TRANSFERSET_MAX_UPLOADS"])
+    assert uploads * Settings.model_fields["max_upload_bytes"].default <= int(size[1]) * 2**30
+
+
+def test_each_worker_has_a_queue_of_its_own_and_its_image_what_that_needs() -> None:
+    queues = [SERVICES[name]["command"][-1] for name in WORKERS]
+    assert queues == list(BUILDERS)
+    extras = SERVICES["distill-worker"]["build"]["args"]["EXTRAS"].split(",")
+    assert extras == ["distill", "jobs", "minilm"]
+    assert "ARG EXTRAS=service,minilm" in DOCKERFILE
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_a_worker_has_longer_to_stop_than_it_takes(name: str) -> None:
+    grace = int(SERVICES[name]["stop_grace_period"].removesuffix("s"))
     assert grace > Settings.model_fields["stop_seconds"].default
 
 
@@ -137,7 +165,7 @@ def test_every_command_runs_and_every_health_check_holds(tmp_path: Path) -> None
     with (
         started(artifacts, *command("api"), **environment("api", artifacts)) as api,
         api.client() as client,
-        started(artifacts, *command("worker"), **environment("worker", artifacts)) as worker,
+        started(artifacts, *command("build-worker"), **environment("build-worker", artifacts)) as worker,
     ):
         found = client.post("/v1/neighbours", json={"index": "index", "utterances": ["some jazz"], "k": 1}).json()
         assert found["utterances"][0]["neighbours"][0]["text"] == "play some jazz tonight"
@@ -147,7 +175,7 @@ def test_every_command_runs_and_every_health_check_holds(tmp_path: Path) -> None
         until((artifacts / "worker.alive").exists)
         for service, replaced in (
             ("api", {"address": str(client.base_url)}),
-            ("worker", {"file": str(artifacts / "worker.alive")}),
+            ("build-worker", {"file": str(artifacts / "worker.alive")}),
         ):
             with started(artifacts, *healthcheck(service, **replaced)) as check:
                 assert check.process.wait(30) == 0, check.said

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from contract.progress import Progress
+from jobs.job import ENDED, Counts, Job, State
 from service.events import Seen, news
-from service.job import ENDED, Counts, Job, State
 from tests.service.house import ended, running, settings_in, until
 from tests.service.test_api import ORDER, problem
 
@@ -102,7 +102,7 @@ def test_a_stream_over_http_ends_with_the_job_as_polling_shows_it(tmp_path: Path
         return until_built()
 
     def until_built() -> Any:
-        from tests.service.test_jobs import built
+        from tests.jobs.counting import built
 
         return built("an-id")
 

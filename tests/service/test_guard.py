@@ -12,8 +12,8 @@ import anyio
 import pytest
 from starlette.testclient import TestClient
 
+from jobs.logs import JsonLines, TextLines, id_from, request_id
 from service.guard import SECURITY, Guard
-from service.logs import JsonLines, TextLines, id_from, request_id
 from tests.service.house import ended, running, settings_in
 from tests.service.test_api import ORDER, PLAY, problem, upload
 
@@ -75,6 +75,29 @@ def test_a_body_that_stops_coming_is_given_up(tmp_path: Path) -> None:
     anyio.run(run)
     assert sent[0]["status"] == 408
     assert "stopped coming" in json.loads(sent[1]["body"])["detail"]
+
+
+def test_a_body_that_comes_byte_by_byte_is_given_up(tmp_path: Path) -> None:
+    """Each within its time, but all of them hold a place among the uploads for hours."""
+    sent: list[Any] = []
+
+    async def reads(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+
+    async def run() -> None:
+        async def receive() -> Any:
+            await anyio.sleep(0.005)
+            return {"type": "http.request", "body": b"x", "more_body": True}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/v1/tasks", "headers": []}
+        await Guard(reads, settings_in(tmp_path, body_seconds=0.05))(scope, receive, send)
+
+    anyio.run(run)
+    assert sent[0]["status"] == 408
 
 
 def test_who_listens_long_after_its_body_is_not_hurried(tmp_path: Path) -> None:

@@ -61,6 +61,12 @@ def test_spellings_of_one_text_are_equal(one: str, other: str) -> None:
     assert verdict(one, [other]) == EXACT
 
 
+@given(st.text(st.characters(max_codepoint=127), max_size=60))
+def test_texts_of_plain_letters_are_folded_as_all_others(text: str) -> None:
+    """They take a short cut; a letter beyond ASCII in the same text sends it the long way round."""
+    assert folded_words(f"{text} é") == [*folded_words(text), "é"]
+
+
 def test_texts_without_words_are_equal_only_to_themselves() -> None:
     assert verdict("?!", ["..."]) == CLEAR
     assert verdict(" ?! ", ["?!"]) == EXACT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.store import Store
-from service.inspection import _Reader, inspect_transfer_set, vocabulary_overlap
+from service.inspection import BARS, _Reader, histogram, inspect_transfer_set, vocabulary_overlap
 from service.transfer_set import build_transfer_set, read_request
 from tests.service.fake_index import WORDS, FakeIndex, generic_texts, opener_of
 from tests.service.tasks_for_tests import write_task
@@ -38,7 +39,13 @@ def test_an_inspection_agrees_with_the_manifest(tmp_path: Path, retriever: str) 
         assert found.generic.words is not None
         assert found.generic.words.mean * found.generic.texts == pytest.approx(facts["words"]["neighbours"])
     else:
-        assert found.ranks is found.scores is found.generic.words is None
+        assert found.ranks is found.scores is found.generic.words is found.generic.words_histogram is None
+        assert not found.histograms
+    if retriever == "lexical":
+        assert found.histograms.keys() == {"score", "lexical_score"}
+        assert sum(found.histograms["score"].counts) == facts["neighbours"]
+    assert found.task.words_histogram is not None
+    assert sum(found.task.words_histogram.counts) == facts["utterances"]
     json.dumps(asdict(found), allow_nan=False)
 
 
@@ -74,3 +81,29 @@ def test_vocabulary_overlap_compares_the_most_frequent_words() -> None:
     assert vocabulary_overlap(task, generic, most=2) == 0.5  # {a, b} of the task, {d, b} of the generic text
     assert vocabulary_overlap(Counter(), generic) is None
     assert vocabulary_overlap(task, Counter()) == 0
+
+
+@given(st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), max_size=50))
+def test_a_histogram_counts_every_number_once_from_the_least_to_the_most(numbers: list[float]) -> None:
+    finite = [number for number in numbers if math.isfinite(number)]
+    found = histogram(numbers)
+    if not finite:
+        assert found is None
+        return
+    assert found is not None
+    assert sum(found.counts) == len(finite)
+    assert len(found.edges) == len(found.counts) + 1 == BARS + 1
+    assert found.edges[0] <= min(finite)
+    assert max(finite) <= found.edges[-1]
+
+
+@given(st.lists(st.integers(0, 500), min_size=1, max_size=50))
+def test_bars_over_whole_numbers_are_alike_in_what_they_can_hold(numbers: list[int]) -> None:
+    found = histogram(numbers, whole=True)
+    assert found is not None
+    assert sum(found.counts) == len(numbers)
+    assert len(found.counts) <= BARS
+    assert all(edge == int(edge) for edge in found.edges)
+    assert found.edges[-1] > max(numbers)  # the closed end of the last bar holds nothing more than the others
+    for low, high, rows in zip(found.edges, found.edges[1:], found.counts, strict=False):
+        assert rows == sum(low <= number < high for number in numbers)

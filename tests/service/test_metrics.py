@@ -13,11 +13,11 @@ from starlette.testclient import TestClient
 
 from contract.errors import CorruptArtifact
 from contract.store import Store
+from jobs.metrics import REGISTRY, serve_metrics
 from service.api import create_app
-from service.metrics import REGISTRY, serve_metrics
+from tests.jobs.postgres import _free_port
 from tests.service.fake_index import FakeIndex
 from tests.service.house import builder, ended, make_index, opener, running, settings_in, until
-from tests.service.postgres import _free_port
 from tests.service.test_api import ORDER, PLAY, problem
 
 
@@ -90,7 +90,7 @@ def test_a_server_is_not_ready_while_an_index_is_opened_and_is_when_it_is_open(t
 
     settings = settings_in(tmp_path, workers=0, preload="web")
     make_index(settings.store)
-    app = create_app(settings, opener=slow, builder=builder)
+    app = create_app(settings, opener=slow, builders={"transfer-set": builder})
     with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
         assert opening.wait(20)
         answer = client.get("/readyz")
@@ -115,7 +115,9 @@ def test_a_server_with_a_broken_index_is_not_ready_until_it_is_mended(tmp_path: 
 
     settings = settings_in(tmp_path, workers=0)
     make_index(settings.store)
-    app = create_app(settings, opener=lambda _, name: Breaks(["a passage"], name=name), builder=builder)
+    app = create_app(
+        settings, opener=lambda _, name: Breaks(["a passage"], name=name), builders={"transfer-set": builder}
+    )
     with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
         assert client.get("/readyz").status_code == 200
         problem(client.post("/v1/neighbours", json=PLAY), 500, "does not match the sha256")
@@ -131,7 +133,7 @@ def test_a_broken_index_that_was_removed_is_nobodys_trouble(tmp_path: Path) -> N
 
     settings = settings_in(tmp_path, workers=0)
     make_index(settings.store)
-    app = create_app(settings, opener=broken, builder=builder)
+    app = create_app(settings, opener=broken, builders={"transfer-set": builder})
     with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
         client.post("/v1/neighbours", json=PLAY)
         assert client.get("/readyz").status_code == 503

@@ -149,9 +149,7 @@ def test_a_token_of_another_set_or_of_nobody_is_refused(client: TestClient) -> N
     problem(client.get(f"/v1/transfer-sets/rows-b/rows?page_token={token}"), 422, "another transfer set")
     for odd in ("zzz", "WzEsMl0", ""):
         problem(client.get(f"/v1/transfer-sets/rows-a/rows?page_token={odd}"), 422, field="page_token")
-    problem(
-        client.get("/v1/transfer-sets/rows-a/rows?limit=0"), 422, field="limit", limit=1, found="a text of 1 characters"
-    )
+    problem(client.get("/v1/transfer-sets/rows-a/rows?limit=0"), 422, field="limit", limit=1, found=0)
     problem(client.get("/v1/transfer-sets/none/rows"), 404)
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.problem import Refused
 from service.pages import page_of, read_token, token_of
-from service.problems import Refused
 
 NAMES = st.sets(st.text("abcXYZ019._-", min_size=1, max_size=8))
 

@@ -6,9 +6,12 @@ import gzip
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +145,19 @@ def test_many_may_read_at_once(readers: Readers, tmp_path: Path) -> None:
     with ThreadPoolExecutor(6) as threads:
         found = threads.map(lambda path: readers.read(path, {}, skip_bad_rows=False).rows, paths)
     assert list(found) == list(range(1, 13))
+
+
+def test_a_reading_process_whose_server_was_killed_ends_without_a_word(tmp_path: Path) -> None:
+    (tmp_path / "task.jsonl").write_text('{"text": "a"}\n')
+    asked = {"path": str(tmp_path / "task.jsonl"), "columns": {}, "skip_bad_rows": False}
+    line = json.dumps({**asked, "limits": asdict(ReadingLimits())}).encode() + b"\n"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-m", "service.reader"], stdin=pipe, stdout=pipe, stderr=pipe) as reading:
+        assert reading.stdin is not None
+        assert reading.stdout is not None
+        assert reading.stderr is not None
+        reading.stdout.close()
+        reading.stdin.write(line)
+        reading.stdin.flush()
+        assert reading.wait(30) == 0
+        assert reading.stderr.read() == b""

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from typing import Any
 import httpx
 import pytest
 
+from contract.manifest import read_manifest
 from contract.store import Store
 from indexer.build import build_index
 from indexer.corpus import CorpusSettings, build_corpus
@@ -55,8 +57,9 @@ class Process:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.said += line
+        with suppress(ValueError):  # closed: a killed server's child lives on for a moment, and holds its other end
+            for line in self.process.stdout:
+                self.said += line
 
     def says(self, pattern: str) -> re.Match[str]:
         def look() -> re.Match[str] | None:
@@ -67,7 +70,7 @@ class Process:
         return found
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.says(r"serves (http://127\.0\.0\.1:\d+),")[1], timeout=30)
+        return httpx.Client(base_url=self.says(r"serves (http://127\.0\.0\.1:\d+) ")[1], timeout=30)
 
     def send(self, number: signal.Signals) -> int:
         """Send a signal and wait for the end -> the exit code."""
@@ -111,6 +114,21 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build_corpus(store, "web", [str(artifacts.parent / "web.jsonl")], CorpusSettings())
     build_index(store, "web", "web", IndexSettings(retrievers=("lexical",)))
     return artifacts
+
+
+@pytest.fixture(scope="module")
+def served(house: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A server for all tests that let it live, over a copy of that folder; one of its indexes is broken."""
+    artifacts = tmp_path_factory.mktemp("served") / "artifacts"
+    shutil.copytree(house, artifacts, ignore=shutil.ignore_patterns("jobs.sqlite*", ".workers", "transfer-sets"))
+    shutil.copytree(artifacts / "indexes" / "web", artifacts / "indexes" / "broken")
+    for entry in read_manifest(Store(artifacts).path("index", "broken")).files:
+        path = artifacts / "indexes" / "broken" / entry.name
+        path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
+    with serving(artifacts, TRANSFERSET_BODY_SECONDS="2") as server:
+        yield server
+        assert server.send(signal.SIGTERM) == 0
+        assert "Traceback" not in server.said
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +195,7 @@ def test_a_server_told_to_stop_stops_soon_and_leaves_its_job_for_the_next(
     with serving(house) as server, server.client() as client:
         assert ended(client, location)["state"] == "finished"
         assert shards(client, "stopped") == by_hand
-        said = server.says(r"Transferset serves (\S+), docs at \1/docs, artifacts in (\S+), 1 job at a time\n")
+        said = server.says(r"serves (\S+) \(console; docs at \1/docs\), artifacts in (\S+), 1 job at a time\n")
         assert said[2] == str(house)
         assert httpx.get(f"{said[1]}/docs").status_code == 200
 
@@ -193,10 +211,11 @@ def frozen(worker: Process, client: httpx.Client, location: str) -> dict[str, An
     raise AssertionError("the worker was never stopped between two writes")
 
 
+@pytest.mark.slow  # tests/jobs/test_recovery.py has it within one process
 def test_of_two_workers_one_takes_over_when_the_other_is_killed_for_good(
     house: Path, by_hand: list[tuple[str, str]], tmp_path: Path
 ) -> None:
-    command, alive = ("-m", "service", "worker", "--queues", "build"), tmp_path / "alive"
+    command, alive = ("-m", "transferset", "worker", "--queues", "build"), tmp_path / "alive"
     with serving(house, "--workers", "0") as server, server.client() as client:
         location = client.post("/v1/transfer-sets", json=ORDER | {"name": "orphan"}).headers["location"]
         server.says("no workers")
@@ -215,19 +234,26 @@ def test_of_two_workers_one_takes_over_when_the_other_is_killed_for_good(
                 assert "Traceback" not in second.said
 
 
-def test_a_real_corrupt_index_is_a_problem_that_names_the_file(house: Path, tmp_path: Path) -> None:
-    store = Store(tmp_path / "artifacts")
-    build_corpus(store, "web", [str(house.parent / "web.jsonl")], CorpusSettings())
-    artifact = build_index(store, "web", "web", IndexSettings(retrievers=("lexical",)))
-    for entry in artifact.manifest.files:
-        path = artifact.directory / entry.name
-        path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
-    with serving(tmp_path / "artifacts") as server, server.client() as client:
-        response = client.post("/v1/neighbours", json={"index": "web", "utterances": ["word1 word2"]})
-        assert response.status_code == 500
-        assert response.headers["content-type"] == "application/problem+json"
-        assert re.search(r"^indexes/web/\S+ does not match the sha256", response.json()["detail"])
-        assert "Traceback" not in server.said
+def test_a_real_corrupt_index_is_a_problem_that_names_the_file(served: Process) -> None:
+    with served.client() as client:
+        response = client.post("/v1/neighbours", json={"index": "broken", "utterances": ["word1 word2"]})
+    assert response.status_code == 500
+    assert response.headers["content-type"] == "application/problem+json"
+    assert re.search(r"^indexes/broken/\S+ does not match the sha256", response.json()["detail"])
+
+
+def test_clients_that_never_end_the_head_of_a_request_are_let_go(served: Process) -> None:
+    with served.client() as client:
+        address = (client.base_url.host, client.base_url.port)
+        dawdlers = [socket.create_connection(address, 60) for _ in range(100)]
+        for dawdler in dawdlers:
+            dawdler.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ")
+        assert client.get("/livez").status_code == 200
+        for dawdler in dawdlers:
+            with suppress(ConnectionResetError):
+                assert dawdler.recv(100) == b""
+            dawdler.close()
+        assert client.get("/livez").status_code == 200
 
 
 def test_a_server_that_cannot_start_says_why_in_a_sentence_and_no_password(tmp_path: Path) -> None:
@@ -253,14 +279,15 @@ def test_beyond_this_machine_it_is_not_served_without_keys_unless_that_is_said_a
     with serving(artifacts, "--host", "0.0.0.0", "--workers", "0") as server:
         assert server.process.wait(60) == 2
         until(lambda: "there are no API keys" in server.said)
-    with serving(artifacts, "--host", "0.0.0.0", "--workers", "0", "--allow-open") as server:
-        server.says(r"serves http://0\.0\.0\.0:\d+")
-    _, secret = KeyRing(artifacts / "keys.json").create("ann", "read")
-    with serving(artifacts, "--host", "0.0.0.0", "--workers", "0", TRANSFERSET_LOG_FORMAT="json") as server:
-        address = server.says(r"serves http://0\.0\.0\.0:(\d+)")[1]
+    options = ("--host", "0.0.0.0", "--workers", "0", "--allow-open")
+    with serving(artifacts, *options, TRANSFERSET_LOG_FORMAT="json") as server:
+        port = server.says(r"serves http://0\.0\.0\.0:(\d+)")[1]
+        jobs = f"http://127.0.0.1:{port}/v1/jobs"
+        assert httpx.get(jobs).status_code == 200
+        _, secret = KeyRing(artifacts / "keys.json").create("ann", "read")
         asked = {"Authorization": f"Bearer {secret}", "X-Request-ID": "from-me"}
-        assert httpx.get(f"http://127.0.0.1:{address}/v1/jobs").status_code == 401
-        assert httpx.get(f"http://127.0.0.1:{address}/v1/jobs", headers=asked).status_code == 200
+        assert httpx.get(jobs).status_code == 401
+        assert httpx.get(jobs, headers=asked).status_code == 200
         line = json.loads(server.says(r'\{[^\n]*"request_id": "from-me"[^\n]*\}')[0])
         assert (line["route"], line["status"], line["level"]) == ("/v1/jobs", 200, "INFO")
         assert secret not in server.said
@@ -290,9 +317,9 @@ def test_a_stream_of_events_follows_a_job_and_does_not_keep_a_server_from_stoppi
 
 
 def test_a_client_builds_fetches_and_opens_a_set_over_a_real_connection(
-    house: Path, by_hand: list[tuple[str, str]], tmp_path: Path
+    served: Process, by_hand: list[tuple[str, str]], tmp_path: Path
 ) -> None:
-    with serving(house) as server, Client(str(server.client().base_url), progress=False) as client:
+    with Client(str(served.client().base_url), progress=False) as client:
         found = client.neighbours(["word1 word2"], index="web", k=2)
         assert len(found[0].neighbours) == 2
         settings = {key: value for key, value in ORDER.items() if key not in ("name", "task")}
