@@ -17,11 +17,12 @@ import numpy as np
 from contract.artifact import open_artifact
 from contract.errors import BadInput, NotFound
 from contract.manifest import Json
+from contract.run import REPORT, RUN_VERSION
 from contract.store import FOLDERS, Store
 from distill.bootstrap import Difference, Interval, resample
 from distill.figures import listed
 from distill.metrics import METRICS, Metric
-from distill.outcome import REPORT, RUN_VERSION, RunReport, StudentFacts, TaskFacts, read_report
+from distill.outcome import RunReport, StudentFacts, TaskFacts, read_report
 from distill.predictions import Predictions, column_of, read_predictions
 
 RESAMPLES = 10_000

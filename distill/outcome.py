@@ -13,10 +13,9 @@ from typing import Any, TypeVar
 
 from contract.errors import CorruptArtifact
 from contract.manifest import Json
+from contract.run import REPORT
 from distill.config import Kind
 
-REPORT = "report.json"
-RUN_VERSION = 1  # of the format of a run's directory
 NO_DISTILLATION = "no distillation"  # the arm that distillation is measured against
 
 

@@ -12,6 +12,7 @@ from contract.artifact import Artifact, open_artifact, write_parquet
 from contract.draft import Draft, Plan, drafting
 from contract.manifest import Json
 from contract.progress import Progress, silent
+from contract.run import REPORT, REPORT_PAGE, RUN_VERSION
 from contract.store import Store
 from distill.config import RunConfig
 from distill.device import Device, choose_device, threads
@@ -19,20 +20,11 @@ from distill.evaluation import measured, predictions_table
 from distill.gold import Gold, read_gold
 from distill.lessons import Lessons, arm_of, obtain_lessons
 from distill.logits import ms_per_utterance
-from distill.outcome import (
-    REPORT,
-    RUN_VERSION,
-    Curves,
-    RunReport,
-    Seconds,
-    StudentFacts,
-    TaskFacts,
-    Updates,
-)
+from distill.outcome import Curves, RunReport, Seconds, StudentFacts, TaskFacts, Updates
 from distill.phase import Course, Learned, distill_student, finetune
 from distill.predictions import PREDICTIONS_FILE
 from distill.pretrained import keep_files, parameters_of
-from distill.report import REPORT_PAGE, write_report
+from distill.report import write_report
 from distill.student import Student, identity_of, make_student
 from distill.teacher import Teacher, obtain_teacher, open_teacher
 from distill.texts import open_transfer_set

@@ -15,10 +15,10 @@ from contract.artifact import Artifact, open_artifact
 from contract.errors import BadInput, NotFound
 from contract.manifest import MANIFEST, Json
 from contract.rows import BadRow, OnBadRow, column_names, read_rows
+from contract.run import RUN_VERSION
 from contract.schemas import TASK
 from contract.store import Store
 from contract.task import with_aliases
-from distill.outcome import RUN_VERSION
 from distill.shipping.forms import EXPORT_VERSION, FILE_OF, Form, FormName, Heard, Spoken, open_form
 from distill.shipping.meaning import MEANING, STUDENT, Meaning, meaning_of_run, read_meaning
 from distill.words import Span, locate_words, split_words

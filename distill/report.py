@@ -12,8 +12,6 @@ from distill.outcome import CurvePoint, RunReport, StudentFacts, report_to_json
 from distill.page import Markup, facts, heading, joined, page, section, table, tag
 from distill.plots import Dot, curve_plot, dot_plot
 
-REPORT_PAGE = "report.html"
-
 
 def write_report(report: RunReport, json_path: Path, page_path: Path) -> None:
     """Write both forms of the report; the paths are a draft's partial names."""

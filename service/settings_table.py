@@ -13,6 +13,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from contract.errors import BadInput
+from jobs.child import OWN
 from jobs.settings import PREFIX, WorkerSettings
 from service.settings import Settings
 
@@ -37,12 +38,9 @@ def with_table(page: str) -> str:
 def _rows() -> Iterator[str]:
     for name, field in sorted(Settings.model_fields.items()):
         whom = "api, workers" if name in WorkerSettings.model_fields else "api"
-        if name in ONLY_WORKERS:
+        if name in OWN:
             whom = "workers"
         yield f"| `{PREFIX}{name.upper()}` | {_default(name, field)} | {whom} | {field.description} |"
-
-
-ONLY_WORKERS = ("exchange", "exchange_key", "health_file", "metrics_port", "stop_seconds")
 
 
 def _default(name: str, field: FieldInfo) -> str:

@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from contract.artifact import write_parquet
 from contract.draft import Plan, drafting
+from contract.run import RUN_VERSION
 from contract.store import Store
 from distill.outcome import (
-    RUN_VERSION,
     CurvePoint,
     Curves,
     Metrics,

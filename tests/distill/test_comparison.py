@@ -14,9 +14,10 @@ import pytest
 
 from contract.draft import Plan, drafting
 from contract.errors import BadInput, CorruptArtifact, NotFound
+from contract.run import RUN_VERSION
 from contract.store import Store
 from distill.comparison import Arm, CompareOptions, Comparison, Group, compare, read_arms, select_runs
-from distill.outcome import RUN_VERSION, Metrics, StudentFacts, Updates
+from distill.outcome import Metrics, StudentFacts, Updates
 from distill.verdict import verdict
 from tests.distill.runs import keep_arms, keep_run, make_predictions, make_report, make_settings
 

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from contract import run
 from contract.errors import BadInput
 from contract.task_folder import PlacedTask
-from distill import outcome, report
+from distill import pipeline
 from distill.config import read_config
 from distill.order import order_schema, read_order, schema_text
 
@@ -33,7 +33,11 @@ def test_the_form_in_the_contract_is_that_of_todays_settings() -> None:
 
 
 def test_the_contract_and_distill_call_a_runs_files_alike() -> None:
-    assert (run.RUN_VERSION, run.REPORT, run.REPORT_PAGE) == (outcome.RUN_VERSION, outcome.REPORT, report.REPORT_PAGE)
+    assert (run.RUN_VERSION, run.REPORT, run.REPORT_PAGE) == (
+        pipeline.RUN_VERSION,
+        pipeline.REPORT,
+        pipeline.REPORT_PAGE,
+    )
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -13,9 +13,9 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from contract.artifact import open_artifact
 from contract.errors import BadInput, CorruptArtifact
+from contract.run import RUN_VERSION
 from contract.store import Store
 from distill.metrics import METRICS
-from distill.outcome import RUN_VERSION
 from distill.predictions import Predictions, predictions_of, read_predictions
 from tests.distill.runs import keep_run, make_predictions, make_report
 

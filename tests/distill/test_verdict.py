@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from contract.draft import Plan, drafting
+from contract.run import RUN_VERSION
 from contract.store import Store
 from distill.comparison import CompareOptions, Comparison, compare
-from distill.outcome import RUN_VERSION, RunReport, Updates
+from distill.outcome import RunReport, Updates
 from distill.verdict import about_selection, difference_text, notes, verdict
 from tests.distill.runs import keep_arms, keep_run, make_predictions, make_report, make_settings
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from contract.errors import BadInput
+from jobs.child import OWN
 from service.settings import Settings
-from service.settings_table import ONLY_WORKERS, settings_table, with_table
+from service.settings_table import settings_table, with_table
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 
@@ -21,7 +22,7 @@ def test_the_page_has_the_settings_as_they_are() -> None:
 def test_every_setting_has_a_row_and_says_what_it_does() -> None:
     assert settings_table().count("\n| `TRANSFERSET_") == len(Settings.model_fields)
     assert all(field.description for field in Settings.model_fields.values())
-    assert set(ONLY_WORKERS) <= set(Settings.model_fields)
+    assert set(OWN) <= set(Settings.model_fields)
 
 
 def test_a_page_without_a_place_for_them_is_refused() -> None:
