@@ -20,8 +20,9 @@ setup: $(INSTALLED)  ## make the virtual environment with all extras
 demo: $(INSTALLED)  ## the whole way, small: corpus, index, transfer sets, students, a table of who won
 	$(BIN)/transferset demo
 
+# A core a test file, one thread each: two processes of two threads each would wait for one another on two cores.
 test: $(INSTALLED)  ## pass the tests
-	$(BIN)/pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 slow: $(INSTALLED)  ## the tests that take minutes
 	$(BIN)/pytest -q -m 'slow and not ray'
@@ -57,7 +58,10 @@ bench-indexer: $(INSTALLED)  ## lexical search, indexing, encoding and dense sea
 	$(BIN)/python -m benchmarks.dense
 	$(BIN)/python -m benchmarks.engines
 
-bench-distill: $(INSTALLED)  ## a student beside its teacher: size, accuracy and latency of every form
+bench-distill: $(INSTALLED)  ## training beside Hugging Face's Trainer, labelling, memory; a student beside its teacher in every form
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.labelling
+	$(BIN)/python -m benchmarks.streaming
 	$(BIN)/python -m benchmarks.shipping
 
 clean:  ## remove the virtual environment (artifacts stay)

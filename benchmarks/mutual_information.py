@@ -19,7 +19,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from distill.mutual_information import Critic, infonce, mi_alpha, nwj, tuba
+from distill.objectives.mutual_information import Critic, infonce, mi_alpha, nwj, tuba
 
 DIMENSIONS = 20
 ALPHAS = (0.0, 0.1, 0.5, 0.9, 1.0)

@@ -31,6 +31,14 @@ LOG_EVERY_S = 5.0  # how often plain progress lines appear in a log
 screen = Console(stderr=True)  # progress and notes; what a command answers goes to stdout
 answer = Console()
 
+# The extra of a library that the rooms do not bring.
+_EXTRA_OF = {
+    **dict.fromkeys(("optuna", "psycopg", "sklearn"), "tune"),
+    **dict.fromkeys(("onnx", "onnxscript", "onnxruntime"), "onnx"),
+    "dbos": "jobs",
+    "ray": "ray",
+}
+
 MACHINES = "Machines"  # the panel of options that decide where and when work is done, never what comes out
 
 ArtifactsOption = Annotated[
@@ -87,10 +95,14 @@ def run(app: typer.Typer) -> NoReturn:
 
 
 def _missing_library(error: ModuleNotFoundError) -> str:
-    return (
-        f"This command needs the library {error.name}, which is not installed; install the room it belongs to: "
+    extra = _EXTRA_OF.get((error.name or "").partition(".")[0])
+    what = (
+        f"install it with: pip install 'transferset[{extra}]'"
+        if extra
+        else "install the room it belongs to: "
         "pip install 'transferset[indexer]', 'transferset[service]' or 'transferset[distill]'"
     )
+    return f"This command needs the library {error.name}, which is not installed; {what}"
 
 
 def store_at(artifacts: Path | None) -> Store:

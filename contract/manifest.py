@@ -15,7 +15,9 @@ from typing import Any, Literal
 
 from contract.errors import CorruptArtifact
 
-Kind = Literal["corpus", "index", "transfer-set", "teacher", "labels", "run", "study", "export"]
+Kind = Literal[
+    "corpus", "index", "transfer-set", "teacher", "augmentation", "labels", "run", "study", "export", "reading"
+]
 Json = Any  # a JSON value: the only place where the type system gives up, because JSON does
 
 MANIFEST = "manifest.json"

@@ -70,7 +70,7 @@ def users(store: Store, kind: Kind, directory: Path) -> list[str]:
     user, own_id = TOLD_BY.get(kind), _id(directory)
     if user is None or own_id is None or _has_twin(store, kind, directory, own_id):
         return []
-    found = (path for path in _artifacts(store, user) if _inputs(path).get(kind) == own_id)
+    found = (path for path in _artifacts(store, user) if own_id in _inputs(path).values())
     return sorted(f"{user} {exact_name(path)}" for path in found)
 
 
@@ -92,7 +92,7 @@ def _check_unneeded(store: Store, kind: Kind, directory: Path, even_if_used: boo
     own_id = _id(directory)
     for user, path in half_built(store):
         plan = planned(path)
-        if own_id is not None and plan is not None and plan.inputs.get(kind) == own_id:
+        if own_id is not None and plan is not None and own_id in plan.inputs.values():
             raise InUse(
                 f"The {user} {path.name} is half built and needs the {kind} {exact_name(directory)}; "
                 "finish it, or remove it first"

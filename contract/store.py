@@ -14,6 +14,7 @@ FOLDERS: dict[Kind, str] = {
     "index": "indexes",
     "transfer-set": "transfer-sets",
     "teacher": "teachers",
+    "augmentation": "augmentations",
     "labels": "labels",
     "run": "runs",
     "study": "studies",

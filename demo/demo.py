@@ -11,8 +11,11 @@ import time
 from pathlib import Path
 
 from contract.console import answer, screen, store_at
-from demo.arms import ArmsPlan, build_commands, compare_command, distill_commands, run_commands, run_side_by_side
+from contract.errors import TransfersetError
+from demo.arms import ArmsPlan, arm_runs, build_commands, compare_command
+from demo.commands import Command, name_of, run_commands, say
 from demo.docstrings import write_docstrings
+from demo.workers import run_side_by_side
 
 HERE = Path(__file__).parent
 QUESTIONS = (
@@ -53,9 +56,20 @@ def run_demo(artifacts: Path | None) -> None:
         root,
     )
     screen.print("\n[bold]Five arms, three seeds each:[/] the same teacher, student and updates; only the text differs")
-    run_side_by_side(list(distill_commands(plan)), root)
+    _distil([run.command for run in arm_runs(plan)], root)
     run_commands([compare_command(plan, page)], root)
     minutes = (time.monotonic() - began) / 60
     answer.print(
         f"\nDone in {minutes:.1f} minutes. The page with all of it: [bold]{page.resolve()}[/]", highlight=False
     )
+
+
+def _distil(commands: list[Command], root: Path) -> None:
+    """All runs, each said when it is done; those that failed are told at the end."""
+    failed = []
+    for number, run in enumerate(run_side_by_side(commands, root), start=1):
+        say(run.command, f"  [dim]{number} of {len(commands)}[/]")
+        answer.print(run.said, end="", markup=False, highlight=False, soft_wrap=True)
+        failed += [f"{name_of(run.command)}: {run.error}"] if run.error else []
+    if failed:
+        raise TransfersetError("; ".join(failed))

@@ -19,8 +19,9 @@ from contract.console import (
     progress_shown,
     store_at,
 )
-from distill.shipping_cli import shipping_app
-from distill.tune_cli import tune_app
+from distill.recommending.cli import recommend_app
+from distill.shipping.cli import shipping_app
+from distill.tuning.cli import tune_app
 
 app = make_app("distill", "Distil and finetune students on transfer sets, and compare them.")
 
@@ -41,6 +42,9 @@ def distill(
     config: Annotated[Path, typer.Argument(metavar="RUN.toml", help="The run's settings.")],
     name: NameOption,
     overrides: SetOption = None,
+    processes: Annotated[
+        int | None, typer.Option("--processes", min=1, max=64, help="That share every batch; as --set processes=2.")
+    ] = None,
     artifacts: ArtifactsOption = None,
     restart: RestartOption = False,
     as_json: JsonOption = False,
@@ -48,10 +52,10 @@ def distill(
     """Distil a student on a transfer set, finetune it on the gold labels, measure it, write its report."""
     from distill.config import read_config
 
-    settings = read_config(config, overrides or [])
-    from distill.metrics import METRICS, METRICS_OF
-    from distill.outcome import read_report, report_to_json
+    settings = read_config(config, [*(overrides or []), *([f"processes={processes}"] if processes else [])])
+    from distill.judging.metrics import METRICS, METRICS_OF
     from distill.pipeline import run_distillation
+    from distill.reporting.outcome import read_report, report_to_json
 
     with progress_shown() as progress:
         run = run_distillation(store_at(artifacts), name, settings, progress=progress, restart=restart)
@@ -63,7 +67,11 @@ def distill(
     answer.print(
         f"{name}  arm {report.arm}, seed {report.seed}: "
         + ", ".join(f"{METRICS[metric].inline} {METRICS[metric].text(final[metric])}" for metric in (first, second))
-        + f", agreement {final['agreement']:.1%} (teacher {METRICS[first].text(report.teacher.metrics[first])})",
+        + (
+            f", agreement {final['agreement']:.1%} (teacher {METRICS[first].text(report.teacher.metrics[first])})"
+            if report.teacher.metrics
+            else " (its teacher has no answers of its own)"
+        ),
         markup=False,
         highlight=False,
     )
@@ -90,7 +98,9 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Set runs side by side, arm by arm over their seeds, and say which differences the test rows support."""
-    from distill import comparison, comparison_page, comparison_table
+    from distill.comparing import comparison
+    from distill.comparing import page as comparison_page
+    from distill.comparing import table as comparison_table
 
     options = comparison.CompareOptions(name, baseline, comparison.read_arms(arms or []), resamples, seed, metric)
     compared = comparison.compare(store_at(artifacts), runs, options)
@@ -107,3 +117,4 @@ def compare(
 
 
 app.registered_commands += shipping_app.registered_commands + tune_app.registered_commands
+app.registered_commands += recommend_app.registered_commands

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from contract.errors import BadInput
 from contract.manifest import Json
 from contract.task_folder import PlacedTask
 from distill.config import RunConfig, make_config
+from distill.settings.augmentation import MODELS_OF_OPERATIONS, WORDNET
 
 NAME = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"}  # as contract.store has it
 _LONGEST = 200  # characters of a text that is no closed set
@@ -31,9 +32,13 @@ class OrderedRun(RunConfig):
 
     def to_json(self) -> dict[str, Json]:
         written = super().to_json()
-        for section, key in (("task", "path"), ("teacher", "model"), ("student", "model")):
-            if (found := written[section].get(key)) is not None:
-                written[section][key] = self._names.get(found, found)
+        beside = [(other, "model") for other in written["teacher"].get("beside", ())]
+        operations = written.get("augmentation", {}).get("operations", ())
+        beside += [(operation, key) for operation in operations for key in MODELS_OF_OPERATIONS]
+        own = ((written["task"], "path"), (written["teacher"], "model"), (written["student"], "model"))
+        for place, key in (*own, *beside):
+            if (found := place.get(key)) is not None:
+                place[key] = self._names.get(found, found)
         return written
 
 
@@ -45,10 +50,14 @@ def read_order(request: Mapping[str, Json], task: PlacedTask, models: Path) -> O
     asked["task"] = given | {"path": str(task.path), "columns": columns}
     names = {str(task.path): str(request["task"]["name"])}
     for section in ("teacher", "student"):
-        model = asked.get(section, {}).get("model")
-        if model is not None and (folder := models / model).is_dir():
-            asked[section] = asked[section] | {"model": str(folder)}
-            names[str(folder)] = model
+        asked |= {section: _placed(asked[section], models, names)} if section in asked else {}
+    if "beside" in asked.get("teacher", {}):
+        asked["teacher"]["beside"] = [_placed(other, models, names) for other in asked["teacher"]["beside"]]
+    if "operations" in asked.get("augmentation", {}):
+        found = asked["augmentation"]["operations"]
+        operations = [_placed(operation, models, names, MODELS_OF_OPERATIONS) for operation in found]
+        asked["augmentation"] = {**asked["augmentation"], "operations": operations}
+        _refuse_files(operations)
     try:
         config = make_config(asked, "the order")
     except BadInput as error:
@@ -56,6 +65,28 @@ def read_order(request: Mapping[str, Json], task: PlacedTask, models: Path) -> O
     ordered = OrderedRun.model_validate(config.to_json())
     ordered._names.update(names)
     return ordered
+
+
+def _placed(
+    settings: Mapping[str, Json], models: Path, names: dict[str, str], keys: Sequence[str] = ("model",)
+) -> dict[str, Json]:
+    """A section with the folders of its models in place of their names, where they lie here under them."""
+    placed = dict(settings)
+    for key in keys:
+        model = settings.get(key)
+        if model is not None and (folder := models / model).is_dir():
+            names[str(folder)] = model
+            placed[key] = str(folder)
+    return placed
+
+
+def _refuse_files(operations: Sequence[Mapping[str, Json]]) -> None:
+    """A file of whoever orders is not here, and what lies here is not theirs to read."""
+    if any(operation.get("file", WORDNET) != WORDNET for operation in operations):
+        raise BadInput(
+            f'the order: augmentation: expected file = "{WORDNET}" of synonyms, found another; a file of synonyms '
+            "is read by `transferset distill` alone"
+        )
 
 
 def order_schema() -> dict[str, Json]:

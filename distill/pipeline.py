@@ -8,26 +8,32 @@ from __future__ import annotations
 import shutil
 import time
 
+import numpy as np
+
 from contract.artifact import Artifact, open_artifact, write_parquet
 from contract.draft import Draft, Plan, drafting
 from contract.manifest import Json
 from contract.progress import Progress, silent
 from contract.run import REPORT, REPORT_PAGE, RUN_VERSION
 from contract.store import Store
+from distill.augmentation.operations import identity_of as identity_of_operations
 from distill.config import RunConfig
-from distill.device import Device, choose_device, threads
-from distill.evaluation import measured, predictions_table
-from distill.gold import Gold, read_gold
-from distill.lessons import Lessons, arm_of, obtain_lessons
-from distill.logits import ms_per_utterance
-from distill.outcome import Curves, RunReport, Seconds, StudentFacts, TaskFacts, Updates
-from distill.phase import Course, Learned, distill_student, finetune
-from distill.predictions import PREDICTIONS_FILE
-from distill.pretrained import keep_files, parameters_of
-from distill.report import write_report
-from distill.student import Student, identity_of, make_student
-from distill.teacher import Teacher, obtain_teacher, open_teacher
-from distill.texts import open_transfer_set
+from distill.judging.evaluation import answers_of, measured, predictions_table
+from distill.judging.predictions import PREDICTIONS_FILE
+from distill.judging.threshold import THRESHOLD, choose_threshold, kept_by
+from distill.models.device import Device, choose_device, threads
+from distill.models.logits import logits_of, ms_per_utterance
+from distill.models.pretrained import keep_files, parameters_of
+from distill.reading.gold import Gold, read_gold, read_validation
+from distill.reading.texts import open_transfer_set
+from distill.reporting.outcome import Curves, RunReport, Seconds, StudentFacts, TaskFacts, ThresholdFacts, Updates
+from distill.reporting.report import write_report
+from distill.students.student import Student, identity_of, make_student
+from distill.teachers.answers import TeacherAnswers, obtain_answers, teacher_facts
+from distill.teachers.lessons import Lessons, arm_of, obtain_lessons
+from distill.teachers.teacher import Teacher, ready_teacher
+from distill.training.followers import followed
+from distill.training.phase import Course, Learned, distill_student, finetune
 
 
 def run_distillation(
@@ -41,35 +47,45 @@ def run_distillation(
     directory = store.path("run", name)
     device = choose_device(config.precision)
     with threads():
-        gold = read_gold(config.task)
+        gold, valid = read_gold(config.task), read_validation(config.task)
         if config.transfer_set is not None:
             open_transfer_set(store, config.transfer_set.name)  # a wrong name is told before a teacher is trained
         identity = identity_of(config.student)  # and so is a wrong model
         began = time.monotonic()
-        teacher = open_teacher(obtain_teacher(store, config.teacher, gold, device, progress=progress), device)
+        teacher = ready_teacher(store, config, gold, device, progress=progress)
+        said = obtain_answers(store, teacher, gold, device, progress=progress)
         taught = time.monotonic()
         lessons = obtain_lessons(store, config, teacher, gold, device, progress=progress)
         labelled = time.monotonic()
         plan = _plan(config, gold, teacher, lessons, device, identity)
         with drafting(directory, plan, restart=restart) as draft:
             if not draft.finished:
-                learnt = [*([lessons.sentences] if lessons else []), gold.train.texts]
-                student = make_student(config.new_student, teacher, device, seed=config.seed, texts=learnt)
-                course = Course(draft, config, gold, device, progress)
-                distilled = distill_student(course, student, teacher, lessons) if lessons else None
-                finetuned = finetune(course, student)
-                _keep_student(draft, student)
-                _keep_predictions(draft, gold, finetuned, teacher)
+                with followed(config.processes, _told(store, name, config)) as processes:
+                    course = Course(draft, config, gold, device, progress, valid, processes)
+                    student, distilled, finetuned = learn(course, teacher, lessons)
+                threshold = _keep_student(course, student)
+                _keep_predictions(draft, gold, finetuned, said)
                 seconds = Seconds(
                     teacher=round(taught - began, 1),
                     labels=round(labelled - taught, 1),
                     distill=round(distilled.seconds, 1) if distilled else 0.0,
                     finetune=round(finetuned.seconds, 1),
                 )
-                report = _report(name, course, teacher, lessons, student, distilled, finetuned, seconds)
+                report = _report(
+                    name, course, teacher, said, lessons, student, distilled, finetuned, seconds, threshold
+                )
                 _keep_report(draft, report)
                 draft.finish(attachments=[REPORT, REPORT_PAGE])
     return open_run(store, name)
+
+
+def learn(course: Course, teacher: Teacher, lessons: Lessons | None) -> tuple[Student, Learned | None, Learned]:
+    """The student, and what it learnt by distilling and by finetuning: the part that several processes do together."""
+    config, gold = course.config, course.gold
+    texts = [*([lessons.sentences] if lessons else []), gold.train.texts]
+    student = make_student(config.new_student, teacher, course.device, seed=config.seed, texts=texts)
+    distilled = distill_student(course, student, teacher, lessons) if lessons else None
+    return student, distilled, finetune(course, student)
 
 
 def open_run(store: Store, name: str) -> Artifact:
@@ -82,25 +98,54 @@ def _plan(
     """Settings and inputs by content: where the task lies and what things are called is not among them."""
     params: dict[str, Json] = config.to_json()
     del params["task"]["path"], params["transfer_set"], params["teacher"], params["precision"]
+    if config.augmentation.operations:
+        params["augmentation"]["operations"] = identity_of_operations(config.augmentation.operations)
     params["task"]["kind"] = gold.kind
     params |= {"student": student, "dtype": device.dtype, "arm": arm_of(config, lessons), "target": gold.target}
-    inputs = {"task": gold.task.id, "teacher": teacher.artifact.id}
+    inputs = {"task": gold.task.id, **teacher.inputs}
     if lessons:
-        inputs |= {"transfer-set": lessons.transfer_set.id, "labels": lessons.labels.id}
+        inputs["transfer-set"] = lessons.transfer_set.id
+    if lessons and lessons.labels:
+        inputs["labels"] = lessons.labels.id
+    for number, generation in enumerate(lessons.generations if lessons else ()):
+        inputs[f"augmentation-{number}" if number else "augmentation"] = generation.lessons.transfer_set.id
     return Plan("run", RUN_VERSION, params, inputs)
 
 
-def _keep_student(draft: Draft, student: Student) -> None:
-    if draft.receipt("student") is None:
+def _told(store: Store, name: str, config: RunConfig) -> dict[str, Json]:
+    """What another process must know to learn the same, wherever this one's store has it."""
+    places = {"run": str(store.path("run", name))}
+    if config.transfer_set is not None:
+        places["transfer-set"] = str(store.path("transfer-set", config.transfer_set.name))
+    return {"root": str(store.root), "name": name, "places": places, "config": RunConfig.to_json(config)}
+
+
+def _keep_student(course: Course, student: Student) -> float | None:
+    """Its files; in its config.json the threshold of what is out of scope, where there are rows to choose it by."""
+    draft, receipt = course.draft, course.draft.receipt("student")
+    if receipt is None:
+        threshold = _threshold(course, student)
+        if threshold is not None:
+            setattr(student.config, THRESHOLD, threshold)
         folder = draft.scratch("kept")
         shutil.rmtree(folder, ignore_errors=True)
         student.save(folder / "student")
-        keep_files(draft, "student", folder, state={})
+        receipt = keep_files(draft, "student", folder, state={"threshold": threshold})
+    return receipt.state.get("threshold")
 
 
-def _keep_predictions(draft: Draft, gold: Gold, finetuned: Learned, teacher: Teacher) -> None:
+def _threshold(course: Course, student: Student) -> float | None:
+    valid = course.valid
+    if valid is None or valid.out_of_scope is None:
+        return None
+    tokens = valid.test.tokens(student.tokenizer, student.max_length)
+    answers = answers_of(logits_of(student.model, student.forward, tokens, course.device.exact), valid)
+    return choose_threshold(np.array(answers.confidence), valid.in_scope)
+
+
+def _keep_predictions(draft: Draft, gold: Gold, finetuned: Learned, teacher: TeacherAnswers | None) -> None:
     if draft.receipt("test") is None:
-        table = predictions_table(gold, finetuned.answers, teacher.answers())
+        table = predictions_table(gold, finetuned.answers, teacher.together if teacher else None)
         write_parquet(table, draft.partial(PREDICTIONS_FILE))
         draft.keep("test", {PREDICTIONS_FILE: table.num_rows})
 
@@ -115,11 +160,13 @@ def _report(
     name: str,
     course: Course,
     teacher: Teacher,
+    said: TeacherAnswers | None,
     lessons: Lessons | None,
     student: Student,
     distilled: Learned | None,
     finetuned: Learned,
     seconds: Seconds,
+    threshold: float | None,
 ) -> RunReport:
     config, gold, texts = course.config, course.gold, course.gold.test.texts
     return RunReport(
@@ -128,22 +175,12 @@ def _report(
         seed=config.seed,
         task=_task_facts(config, gold),
         transfer_set=lessons.facts if lessons else None,
-        teacher=teacher.facts(
-            config.to_json()["teacher"]["model"],
-            gold,
-            ms_per_utterance=ms_per_utterance(
-                teacher.model,
-                teacher.model,
-                teacher.tokenizer,
-                texts,
-                course.device,
-                max_length=teacher.max_length,
-                with_words=bool(gold.tags),
-            ),
-        ),
+        teacher=teacher_facts(config.to_json()["teacher"], teacher, said, gold, course.device),
         student=_student_facts(config, student, gold),
-        updates=Updates(config.distill.updates if lessons else 0, config.finetune_updates),
-        metrics=measured(gold, distilled.answers if distilled else None, finetuned.answers, teacher.answers()),
+        updates=Updates(distilled.updates if distilled else 0, finetuned.updates),
+        metrics=measured(
+            gold, distilled.answers if distilled else None, finetuned.answers, said.together if said else None
+        ),
         ms_per_utterance=ms_per_utterance(
             student.model,
             student.forward,
@@ -156,7 +193,14 @@ def _report(
         seconds=seconds,
         curves=Curves(distilled.curve if distilled else (), finetuned.curve),
         settings=config.to_json(),
+        threshold=None if threshold is None else _threshold_facts(threshold, course, finetuned),
     )
+
+
+def _threshold_facts(threshold: float, course: Course, finetuned: Learned) -> ThresholdFacts:
+    kept = kept_by(threshold, np.array(finetuned.answers.confidence), course.gold.in_scope)
+    splits = "+".join(course.config.task.validation_splits)
+    return ThresholdFacts(threshold, splits, round(kept.in_scope, 4), round(kept.out_of_scope, 4))
 
 
 def _task_facts(config: RunConfig, gold: Gold) -> TaskFacts:

@@ -10,10 +10,10 @@ from dataclasses import asdict
 from prometheus_client import Gauge, Histogram
 
 from contract.progress import Progress
-from distill.outcome import RunReport
+from distill.reporting.outcome import RunReport
 from jobs.metrics import LONG, REGISTRY
 
-UPDATING = ("teacher", "distill", "finetune")  # stages whose steps are updates
+UPDATING = ("adapt", "teacher", "distill", "finetune")  # stages whose steps are updates
 OVER_S = 2.0  # the rate is of about so many seconds
 
 PHASE_SECONDS = Histogram(

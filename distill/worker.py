@@ -14,10 +14,10 @@ from contract.run import MODELS
 from contract.store import Store
 from contract.task_folder import PlacedTask, find_task
 from distill import run_metrics
-from distill.exchange import Exchange, FetchingStore, open_exchange
+from distill.exchange.exchange import Exchange, FetchingStore, open_exchange
 from distill.order import read_order
-from distill.outcome import RunReport, read_report
 from distill.pipeline import run_distillation
+from distill.reporting.outcome import RunReport, read_report
 from jobs.builder import Made
 from jobs.settings import WorkerSettings
 

@@ -8,40 +8,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from demo.arms import (
-    ArmsPlan,
-    build_commands,
-    compare_command,
-    distill_commands,
-    run_commands,
-    run_side_by_side,
-)
+from demo.arms import ArmsPlan
 from experiments.data import real_data
+from experiments.experiment import ENGLISH, Experiment, runs_of_arms
 
 TASKS = ("clinc150", "hwu64", "snips")
 RUN_TOML = Path(__file__).with_name("contextualized.toml")
 
 
-def run_experiment(tasks: tuple[str, ...], seeds: tuple[int, ...], root: Path) -> None:
-    """Index, build and distil for every task, then compare; what is finished already is not made again."""
-    parts = [str(part) for part in sorted(real_data("generic", "en").glob("part-*.parquet"))]
-    plans = [_plan(task, seeds) for task in tasks]
-    run_commands(
-        [
-            ["corpus", "build", *parts, "--name", "en"],
-            ["index", "build", "--corpus", "en", "--name", "en-lex", "--retrievers", "lexical"],
-            *(command for plan in plans for command in build_commands(plan)),
-        ],
-        root,
-    )
-    run_side_by_side([command for plan in plans for command in distill_commands(plan)], root)
-    run_commands([compare_command(plan, root / f"{plan.prefix}.html") for plan in plans], root)
+def plan(seeds: tuple[int, ...]) -> Experiment:
+    """Task by task."""
+    runs = [run for task in TASKS for run in runs_of_arms(_arms(task, seeds))]
+    question = "Is text retrieved for the task a better textbook than random, augmented or bare task text?"
+    return Experiment("contextualized", question, "no distillation", ("accuracy", "macro_f1"), tuple(runs))
 
 
-def _plan(task: str, seeds: tuple[int, ...]) -> ArmsPlan:
+def _arms(task: str, seeds: tuple[int, ...]) -> ArmsPlan:
     return ArmsPlan(
         prefix=task,
-        index="en-lex",
+        index=ENGLISH,
         task=real_data("tasks", f"{task}.parquet"),
         run_toml=RUN_TOML,
         retriever="lexical",

@@ -64,7 +64,9 @@ def check_run(here: Service, order: Mapping[str, Json]) -> None:
     """Refuse an order that cannot be carried out with what is here."""
     _check_sizes(here.settings, order)
     for section in ("teacher", "student"):
-        _check_model(here, section, order)
+        _check_model(here, f"{section}.model", (order.get(section) or {}).get("model"))
+    for number, other in enumerate((order.get("teacher") or {}).get("beside", ())):
+        _check_model(here, f"teacher.beside.{number}.model", other.get("model"))
     _check_task(here, order["task"])
     if order.get("transfer_set") is not None:
         with at("transfer_set.name"):
@@ -92,9 +94,8 @@ def _check_task(here: Service, asked: Mapping[str, Json]) -> None:
         )
 
 
-def _check_model(here: Service, section: str, order: Mapping[str, Json]) -> None:
+def _check_model(here: Service, field: str, model: str | None) -> None:
     """Names of models only: those the operator allows, and the folders of the local registry."""
-    model = (order.get(section) or {}).get("model")
     if model is None or model in here.settings.models:
         return
     registry = here.store.root / MODELS
@@ -102,15 +103,20 @@ def _check_model(here: Service, section: str, order: Mapping[str, Json]) -> None
     if model not in local or check_name("model", model) != model:
         known = ", ".join([*here.settings.models, *local]) or "none"
         raise Refused(
-            f"{section}.model: expected the name of a model that is allowed here ({known}), found another; "
+            f"{field}: expected the name of a model that is allowed here ({known}), found another; "
             "who runs this service allows more with TRANSFERSET_MODELS, or lays them into its folder models",
-            field=f"{section}.model",
+            field=field,
         )
 
 
 def _check_sizes(settings: Settings, order: Mapping[str, Json]) -> None:
-    for section in ("teacher", "distill", "finetune"):
-        asked = order.get(section) or {}
+    teacher = order.get("teacher") or {}
+    beside = {f"teacher.beside.{number}": other for number, other in enumerate(teacher.get("beside", ()))}
+    for section, asked in (
+        *((name, order.get(name) or {}) for name in ("teacher", "distill", "finetune")),
+        ("teacher.adapt", teacher.get("adapt") or {}),
+        *beside.items(),
+    ):
         for setting in ("updates", "updates_alone"):
             at_most(settings.max_updates, asked.get(setting) or 0, f"{section}.{setting}", "updates")
         at_most(settings.max_batch_size, asked.get("batch_size") or 0, f"{section}.batch_size", "texts an update")

@@ -77,7 +77,7 @@ def test_each_package_is_imported_with_the_other_sides_libraries_absent(package:
 def test_a_distill_worker_needs_no_library_of_the_index_or_of_http_serving() -> None:
     """What `transferset worker --queues distill` loads, in a container that has [distill,jobs] alone."""
     absent = "indexer,service,faiss,numba,rank_bm25,bm25s,Stemmer,sentence_transformers,fastapi,starlette,uvicorn"
-    modules = ["jobs.cli", "jobs.process", "distill.worker", "distill.exchange_http", "distill.exchange_folder"]
+    modules = ["jobs.cli", "jobs.process", "distill.worker", "distill.exchange.api", "distill.exchange.folder"]
     assert import_without(modules, absent=absent) == ""
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from distill.figures import MISSING, count, factor, listed, milliseconds, size
-from distill.metrics import METRICS, METRICS_OF
-from distill.outcome import RunReport, report_to_json
+from distill.judging.metrics import METRICS, METRICS_OF
+from distill.reporting.figures import MISSING, count, factor, listed, milliseconds, percent, size
+from distill.reporting.outcome import RunReport, report_to_json
 from distill.shipping.forms import FILE_OF, TITLES, FormName
 from distill.shipping.lineage import LICENSED
-from distill.shipping.meaning import Meaning
+from distill.shipping.meaning import KEPT_IN_SCOPE, Meaning
 from distill.shipping.outcome import Export
 
 CARD = "README.md"
@@ -202,8 +202,8 @@ def _limits(report: RunReport, meaning: Meaning) -> list[str]:
     ]
     if meaning.threshold is not None:
         said.append(
-            f"A text whose highest probability is below {meaning.threshold:.4f} is out of scope: the threshold at "
-            "which 95 % of the test rows in scope stay. Choose your own where the two errors cost otherwise."
+            f"A text whose highest probability is below {meaning.threshold:.4f} is out of scope: {_chosen(report)}. "
+            "Choose your own where the two errors cost otherwise."
         )
     elif meaning.classes:
         said.append("It always names one of its classes, also for a text that is of none of them.")
@@ -212,6 +212,18 @@ def _limits(report: RunReport, meaning: Meaning) -> list[str]:
         more = len(meaning.classes) - len(shown)
         said.append("Classes: " + (f"{', '.join(shown)} and {more:,} more" if more else listed(shown)) + ".")
     return said
+
+
+def _chosen(report: RunReport) -> str:
+    """How the threshold was chosen, and what it does."""
+    found = report.threshold
+    if found is None:
+        return f"the threshold at which {percent(KEPT_IN_SCOPE)} of the test rows in scope stay"
+    return (
+        f"the threshold that parts the two best on split {_cell(found.split)}, both counted alike. On the test "
+        f"{percent(found.in_scope)} of the rows in scope stay and {percent(found.out_of_scope)} of those out of it are "
+        "caught"
+    )
 
 
 def _lineage(export: Export, report: RunReport) -> list[str]:

@@ -10,8 +10,8 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from distill.reading.words import Span
 from distill.shipping.meaning import Meaning
-from distill.words import Span
 
 FormName = Literal["torch", "onnx", "int8"]
 EXPORT_VERSION = 1  # of the format of an exported folder

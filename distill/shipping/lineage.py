@@ -15,6 +15,7 @@ from contract.store import FOLDERS, Store
 LICENSED = ("student", "teacher", "task", "corpus")  # what a licence can be of
 _LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}")
 _LICENCE_LINE = re.compile(r"^licen[sc]e:\s*['\"]?([A-Za-z0-9][A-Za-z0-9.+_-]{0,63})['\"]?\s*$", re.MULTILINE)
+_NUMBER = re.compile(r"-[0-9]+$")
 _KINDS = {str(kind): kind for kind in FOLDERS}
 
 
@@ -42,7 +43,8 @@ def lineage_of(store: Store, run: Artifact) -> tuple[Ancestor, ...]:
 
 
 def find_by_id(store: Store, kind: str, id_: str) -> tuple[Path, Manifest] | None:
-    """The artifact of that kind and content in this store, if there is one."""
+    """The artifact of that kind and content in this store, if there is one. The second of a kind is named teacher-1."""
+    kind = _NUMBER.sub("", kind)
     return next((each for each in _artifacts(store, kind) if each[1].id == id_), None)
 
 
@@ -62,7 +64,7 @@ def read_licences(given: Sequence[str]) -> dict[str, str]:
 
 def licence_of_model(model: str) -> str | None:
     """The licence that a model's own card names, where the model lies on this machine."""
-    from distill.pretrained import find_model
+    from distill.models.pretrained import find_model
 
     if model != "minilm" and not Path(model).is_dir():
         return None

@@ -17,12 +17,13 @@ import pyarrow.parquet as pq
 from contract.artifact import Artifact
 from contract.errors import CorruptArtifact
 from contract.manifest import Json
-from distill.config import Kind
-from distill.outcome import read_report
+from distill.judging.threshold import THRESHOLD
+from distill.reporting.outcome import read_report
+from distill.settings.task import Kind
 
 MEANING = "meaning.json"
 STUDENT = "student"  # the folder of a run's student
-KEPT_IN_SCOPE = 0.95  # the share of test rows in scope that the threshold keeps
+KEPT_IN_SCOPE = 0.95  # the share of test rows in scope that the threshold keeps, where the run chose none
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def meaning_of_run(run: Artifact) -> Meaning:
             pad=int(config["pad_token_id"]),
             classes=tuple(config["sentence_labels"] if kind == "joint" else () if _is_bare(kind) else names),
             tags=tuple(names) if has_tags else (),
-            threshold=_threshold(run) if kind == "out-of-scope" else None,
+            threshold=_threshold(run, config.get(THRESHOLD)) if kind == "out-of-scope" else None,
             pairs=report.task.pairs,
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -93,9 +94,14 @@ def _json_of(run: Artifact, name: str) -> Json:
     return json.loads(run.path(name).read_bytes())
 
 
-def _threshold(run: Artifact) -> float:
-    """The highest one at which KEPT_IN_SCOPE of the test rows in scope stay: no row out of scope has a say in it."""
-    from distill.predictions import PREDICTIONS_FILE  # it loads scikit-learn
+def _threshold(run: Artifact, chosen: float | None) -> float:
+    """The run's own, chosen on its validation split; else the highest at which KEPT_IN_SCOPE of the test rows stay.
+
+    Of the latter no row out of scope has a say in it.
+    """
+    if chosen is not None:
+        return float(chosen)
+    from distill.judging.predictions import PREDICTIONS_FILE  # it loads scikit-learn
 
     table = pq.read_table(run.path(PREDICTIONS_FILE), columns=["confidence", "in_scope"])
     inside = np.sort(table["confidence"].to_numpy()[table["in_scope"].to_numpy(zero_copy_only=False)])

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from contract.errors import BadInput, MissingExtra
 from distill.shipping.onnx_form import INPUTS, LOGITS, SENTENCE_LOGITS
-from distill.student import Joint, Student
+from distill.students.student import Joint, Student
 
 OPSET = 20
 # Seven bits of weights: products of eight overflow 16-bit sums on processors without VNNI (AVX2, older AVX-512).

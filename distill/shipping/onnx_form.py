@@ -12,10 +12,10 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from contract.errors import CorruptArtifact, MissingExtra
-from distill.batches import by_length
+from distill.reading.words import NO_TOKEN, first_tokens, gather_words
 from distill.shipping.forms import Heard, Spoken
 from distill.shipping.meaning import Meaning
-from distill.words import NO_TOKEN, first_tokens, gather_words
+from distill.training.batches import by_length
 
 TOKENIZER = "tokenizer.json"
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")

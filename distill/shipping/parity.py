@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from contract.errors import TransfersetError
-from distill.evaluation import answers_of, teacher_scores
-from distill.gold import Gold
-from distill.logits import Logits
-from distill.metrics import METRICS, METRICS_OF
+from distill.judging.evaluation import answers_of, teacher_scores
+from distill.judging.metrics import METRICS, METRICS_OF
+from distill.models.logits import Logits
+from distill.reading.gold import Gold
 from distill.shipping.forms import TITLES, FormName, Heard, Spoken
 
 TOLERANCE = 1e-4  # of a float32 logit

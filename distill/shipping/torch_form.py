@@ -7,14 +7,14 @@ from pathlib import Path
 
 from torch import nn
 
-from distill.device import threads
-from distill.logits import logits_of
+from distill.models.device import threads
+from distill.models.logits import logits_of
+from distill.models.states import Speaker
+from distill.reading.tokens import tokenize
+from distill.reading.words import gather_words
 from distill.shipping.forms import Heard, Spoken
 from distill.shipping.meaning import Meaning
-from distill.states import Speaker
-from distill.student import CPU, open_student
-from distill.tokens import tokenize
-from distill.words import gather_words
+from distill.students.student import CPU, open_student
 
 
 class TorchForm:

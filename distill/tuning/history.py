@@ -17,8 +17,8 @@ from optuna.distributions import (
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
-from distill.search_space import Parameter, Space, label_of
 from distill.tuning.outcome import State, Trial
+from distill.tuning.search_space import Parameter, Space, label_of
 
 FEWEST = 6  # complete trials, below which importances say nothing at all
 _STATES: dict[TrialState, State] = {

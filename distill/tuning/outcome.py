@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from contract.errors import CorruptArtifact
 from contract.manifest import Json
-from distill.search_space import Parameter, Space
+from distill.tuning.search_space import Parameter, Space
 
 STUDY_REPORT, STUDY_PAGE, TRIALS, BEST = "study.json", "study.html", "trials.parquet", "best.toml"
+HISTORY = "history.jsonl"  # Optuna's journal, from which a study goes on to more trials
 STUDY_VERSION = 1
 
 State = Literal["complete", "pruned", "failed"]

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial
 SamplerName = Literal["tpe", "random"]
 PrunerName = Literal["asha", "hyperband", "none"]
 
+_NOTE = "completed_rung_"  # Optuna's successive halving keeps what a trial reached at a rung under this
 REDUCTION = 2  # of a rung's trials half go on to the next
 RUNGS = 2  # the first at a quarter of the updates: before, with the rate still warming up, all are at chance
 
@@ -34,6 +35,28 @@ def make_pruner(name: PrunerName, rungs: tuple[int, ...]) -> BasePruner:
     if name == "hyperband":
         return HyperbandPruner(min_resource=rungs[0], max_resource=rungs[-1], reduction_factor=REDUCTION)
     return SuccessiveHalvingPruner(min_resource=rungs[0], reduction_factor=REDUCTION)
+
+
+def gives_up(study: optuna.Study, number: int) -> bool:
+    """Whether the pruner gives up this trial at its last look: what it said then, or would have said.
+
+    A worker may die between a look and what follows from it. What the pruner noted at that look is left out, or the
+    trial would be set against itself; and noted again, for the trials after it.
+    """
+    trials = study.get_trials()
+    trial = trials[number]
+    if trial.last_step is None:
+        return False
+    seen = trial.intermediate_values[trial.last_step]
+    notes = {key: value for key, value in trial.system_attrs.items() if key.startswith(_NOTE)}
+    trial.system_attrs = {key: v for key, v in trial.system_attrs.items() if key not in notes or v != seen}
+    as_then = optuna.create_study(study_name=study.study_name, direction=study.direction)
+    as_then.add_trials(trials)
+    lags: bool = study.pruner.prune(as_then, as_then.get_trials()[number])
+    for key, value in as_then.get_trials()[number].system_attrs.items():
+        if key not in notes and key.startswith(_NOTE):
+            study._storage.set_trial_system_attr(trial._trial_id, key, value)
+    return lags
 
 
 class SeededByTrial(BaseSampler):

@@ -20,26 +20,27 @@ from contract.errors import BadInput
 from contract.manifest import Json, canonical_json
 from contract.progress import Progress, silent
 from distill.config import RunConfig, make_config
-from distill.device import Device, choose_device
-from distill.evaluation import answers_of, predictions_table
-from distill.gold import Gold, read_gold
-from distill.lessons import obtain_lessons
-from distill.logits import logits_of
-from distill.metrics import METRICS
-from distill.outcome import read_report
+from distill.judging.evaluation import answers_of, predictions_table
+from distill.judging.metrics import METRICS
+from distill.judging.predictions import predictions_of
+from distill.models.device import Device, choose_device
+from distill.models.logits import logits_of
+from distill.models.states import Speaker
 from distill.pipeline import run_distillation
-from distill.predictions import predictions_of
-from distill.search_space import Space
-from distill.states import Speaker
-from distill.student import make_student
-from distill.teacher import Teacher, obtain_teacher, open_teacher
-from distill.tokens import Tokens
-from distill.training import Diverged
-from distill.tuning.sampling import PrunerName, SamplerName, SeededByTrial, make_pruner, rungs_of
+from distill.reading.gold import Gold, read_gold
+from distill.reading.tokens import Tokens
+from distill.reporting.outcome import read_report
+from distill.students.student import make_student
+from distill.teachers.lessons import obtain_lessons
+from distill.teachers.teacher import Teacher, ready_teacher
+from distill.training.loop import Diverged
+from distill.tuning.sampling import PrunerName, SamplerName, SeededByTrial, gives_up, make_pruner, rungs_of
+from distill.tuning.search_space import Space
 from distill.tuning.trial_storage import TrialStorage, open_storage, open_study
 from distill.tuning.validation import TrialStore
 
 PAUSE_S = 0.5  # between looks at trials of other workers
+_MAKES_TOKENS = ("student", "transfer_set", "augmentation")  # the settings that a vocabulary may follow from
 MAX_ATTEMPTS = 3  # a trial whose workers die so often is given up
 _RESULT, _ATTEMPTS = "result", "attempts"
 
@@ -167,6 +168,9 @@ def _conduct(search: Search, study: Any, chosen: _Chosen, examiner: Examiner) ->
     facts: dict[str, Json] = {}
     updates = None
     try:
+        if chosen.looked_at and gives_up(study, trial.number):  # its worker may have died before it could say so
+            watch.rung = max(chosen.looked_at)
+            raise optuna.TrialPruned
         run = run_distillation(search.store, name, config, progress=watch)
         report = read_report(run.directory)
         value, updates = report.metrics.finetuned[search.metric], report.updates.distill + report.updates.finetune
@@ -198,6 +202,7 @@ class Examiner:
     def __init__(self, search: Search) -> None:
         self._search = search
         self._tokens: dict[bytes, Tokens] = {}
+        self._teachers: dict[str, Teacher] = {}
 
     @cached_property
     def device(self) -> Device:
@@ -207,24 +212,26 @@ class Examiner:
     def gold(self) -> Gold:
         return read_gold(self._search.config.task)
 
-    @cached_property
-    def teacher(self) -> Teacher:
-        search = self._search
-        artifact = obtain_teacher(search.store, search.config.teacher, self.gold, self.device, progress=silent)
-        return open_teacher(artifact, self.device)
+    def teacher(self, config: RunConfig) -> Teacher:
+        """Opened once; once for each transfer set where it is adapted on it."""
+        adapt, named = config.teacher.adapt, config.transfer_set
+        key = named.name if adapt and named and adapt.texts == "transfer-set" else ""
+        if key not in self._teachers:
+            self._teachers[key] = ready_teacher(self._search.store, config, self.gold, self.device, progress=silent)
+        return self._teachers[key]
 
     def tokens(self, config: RunConfig) -> Tokens:
         """The validation rows as the student of this config reads them."""
         settings = config.to_json()
-        key = canonical_json([settings["student"], settings["transfer_set"], config.seed])
+        key = canonical_json([*(settings.get(name) for name in _MAKES_TOKENS), config.seed])
         if key not in self._tokens:
-            texts = self.gold.train.texts
+            teacher, texts = self.teacher(config), self.gold.train.texts
             lessons = None
             if config.student.vocabulary != "teacher":
                 store = self._search.store
-                lessons = obtain_lessons(store, config, self.teacher, self.gold, self.device, progress=silent)
+                lessons = obtain_lessons(store, config, teacher, self.gold, self.device, progress=silent)
             learnt = [*([lessons.sentences] if lessons else []), texts]
-            student = make_student(config.new_student, self.teacher, self.device, seed=config.seed, texts=learnt)
+            student = make_student(config.new_student, teacher, self.device, seed=config.seed, texts=learnt)
             self._tokens[key] = self.gold.test.tokens(student.tokenizer, student.max_length)
         return self._tokens[key]
 

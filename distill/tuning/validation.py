@@ -20,41 +20,54 @@ from contract.schemas import TRANSFER_SET
 from contract.store import Store, check_name
 from contract.task import read_task
 from distill.config import RunConfig
-from distill.gold import read_gold
+from distill.reading.gold import read_gold
+from distill.reading.texts import TRANSFER_SET_VERSION, open_transfer_set, text_id
+from distill.settings.task import Splits
 from distill.shared import drafting_shared
-from distill.texts import TRANSFER_SET_VERSION, open_transfer_set, text_id
 
 VALID = ("valid", "validation", "dev")
 
 
 @dataclass(frozen=True)
 class Validation:
-    """A split of the task, or (`share`) what is held back of the training rows."""
+    """Splits of the task, or (`share`) what is held back of the training rows."""
 
-    split: str
+    split: Splits
     share: float | None = None
 
     @property
     def text(self) -> str:
-        return f"split {self.split}" if self.share is None else f"{self.share:.0%} of the training rows, held back"
+        splits = self.split if isinstance(self.split, str) else "+".join(self.split)
+        return f"split {splits}" if self.share is None else f"{self.share:.0%} of the training rows, held back"
 
 
 def choose_validation(config: RunConfig, split: str | None, share: float | None) -> Validation:
-    """The split asked for, the share asked for, or the task's own valid split; BadInput where there is none of them."""
+    """The split asked for, the share asked for, or the task's own valid split; BadInput where there is none of them.
+
+    The run's validation split is that one, unless the run looks at it to stop early: then trials must not.
+    """
     if share is not None and split is not None:
         raise BadInput("--valid-split and --hold-back both say what trials are judged on; leave one out")
     if share is not None:
         if not 0 < share < 1:
             raise BadInput(f"--hold-back: expected a share between 0 and 1, as in 0.2, found {share}")
+        if config.stops_early:
+            raise BadInput(
+                "--hold-back makes a task of the training rows alone, without the split that patience looks at; "
+                "leave patience out, or judge trials on another split with --valid-split"
+            )
         return Validation("valid", share)
     task = read_task(
         config.task.path,
         columns=config.task.columns,
         on_bad_row=(lambda _: None) if config.task.skip_bad_rows else refuse_bad_rows,
     )
-    used = {*config.task.train_splits, *config.task.test_splits}
+    own = config.task.validation_splits
+    used = {*config.task.train_splits, *config.task.test_splits, *(own if config.stops_early else ())}
     if split in used:
         raise BadInput(f"--valid-split: the run trains or tests on {split!r}; expected a split that it does not see")
+    if split is None and own and not config.stops_early:
+        return Validation(own)
     chosen = split or next((name for name in VALID if name in task.splits and name not in used), None)
     if chosen is None:
         raise BadInput(
@@ -83,8 +96,9 @@ def judged_config(
     config: RunConfig, validation: Validation, store: Store, folder: Path, transfer_sets: tuple[str, ...]
 ) -> tuple[RunConfig, TrialStore]:
     """The run as trials make it, and the store they make it in: where rows are held back, the task anew in `folder`."""
+    early = config.task.validation_split if config.stops_early else None  # a threshold is not chosen in a trial
     if validation.share is None:
-        task = config.task.model_copy(update={"test_split": validation.split})
+        task = config.task.model_copy(update={"test_split": validation.split, "validation_split": early})
         return config.model_copy(update={"task": task}), TrialStore(store.root, folder)
     gold = read_gold(config.task)
     rows = gold.train.table
@@ -100,7 +114,8 @@ def judged_config(
     trial_store = TrialStore(store.root, folder, held_back=True)
     for name in transfer_sets:
         _without(open_transfer_set(store, name), texts, trial_store.path("transfer-set", name))
-    new: dict[str, Json] = {"path": path, "shots": None, "train_split": "train", "test_split": "valid", "columns": {}}
+    new: dict[str, Json] = {"path": path, "shots": None, "train_split": "train", "test_split": "valid", "columns": {},
+                            "validation_split": None}  # fmt: skip
     return config.model_copy(update={"task": config.task.model_copy(update=new)}), trial_store
 
 

@@ -75,6 +75,16 @@ def test_a_library_that_is_not_installed_is_named_with_what_to_install(capsys: p
     assert "pip install 'transferset[indexer]'" in said
 
 
+@pytest.mark.parametrize(
+    ("library", "extra"), [("optuna", "tune"), ("sklearn.cluster", "tune"), ("onnx", "onnx"), ("onnxruntime", "onnx")]
+)
+def test_a_library_of_an_extra_of_its_own_is_named_with_it(
+    library: str, extra: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fail_with(ModuleNotFoundError(f"No module named {library!r}", name=library)) == 2
+    assert capsys.readouterr().err.endswith(f"not installed; install it with: pip install 'transferset[{extra}]'\n")
+
+
 def test_ctrl_c_is_130_and_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     assert fail_with(KeyboardInterrupt()) == 130
     assert capsys.readouterr().err.endswith("stopped; the same command goes on from here\n")

@@ -163,6 +163,13 @@ def test_what_something_half_built_needs_never_goes(store: Store, even_if_used: 
     remove_artifact(store, "transfer-set", "s")
 
 
+def test_the_second_of_a_kind_is_needed_as_the_first_is(store: Store) -> None:
+    made = read_manifest(make_from(store, "teacher", "t", {}))
+    make_from(store, "run", "r", {"teacher-1": made.id}, finish=False)
+    with pytest.raises(InUse, match="run r is half built"):
+        remove_artifact(store, "teacher", "t")
+
+
 @pytest.mark.parametrize("kind", list(FOLDERS))
 def test_every_kind_goes_the_same_way(store: Store, kind: Kind) -> None:
     make_from(store, kind, "x", {})

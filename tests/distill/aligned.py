@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from distill.states import Shape, States
+from distill.models.states import Shape, States
 from tests.distill.states import some_states
 
 # The tokens of each word of four texts, by the student (of at most 6 tokens) and by the teacher (of at most 9). The

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from contract.store import Store
-from distill.config import Kind, RunConfig
+from distill.config import RunConfig
+from distill.settings.task import Kind
 from tests.distill.shipped import Shipped, make_export
 from tests.distill.tiny import make_encoder, make_world
 

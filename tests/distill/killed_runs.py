@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 
 from contract.store import Store
-from distill.checkpoint import Checkpoint
 from distill.config import read_config
 from distill.pipeline import open_run, run_distillation
+from distill.training.checkpoint import Checkpoint
 
 MAX_LIVES = 60
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from contract.store import Store
-from distill.config import Kind, RunConfig
+from distill.config import RunConfig
+from distill.settings.task import Kind
 from tests.distill.tiny import FILLER, TOPICS, config_of, make_encoder, make_transfer_set, neighbour, utterances
 
 TOPIC_OF = {word: topic for topic, words in TOPICS.items() for word in words.split()}

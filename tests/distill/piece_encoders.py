@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from distill.pretrained import quiet
+from distill.models.pretrained import quiet
 from tests.distill.tiny import FILLER, SPECIALS, TOPICS
 
 Cut = Literal["word pieces", "byte pairs", "unigrams"]

@@ -14,7 +14,8 @@ from contract.artifact import write_parquet
 from contract.draft import Plan, drafting
 from contract.run import RUN_VERSION
 from contract.store import Store
-from distill.outcome import (
+from distill.judging.predictions import PREDICTIONS_FILE
+from distill.reporting.outcome import (
     CurvePoint,
     Curves,
     Metrics,
@@ -26,8 +27,7 @@ from distill.outcome import (
     TransferSetFacts,
     Updates,
 )
-from distill.predictions import PREDICTIONS_FILE
-from distill.report import write_report
+from distill.reporting.report import write_report
 
 CLASSES = 12
 RETRIEVERS = {"task-only": "none", "generic-random": "random", "augmented": "augmented", "retrieved": "lexical"}

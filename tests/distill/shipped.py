@@ -8,9 +8,10 @@ from typing import Any
 
 from contract.artifact import Artifact
 from contract.store import Store
-from distill.config import Kind, RunConfig, make_config
-from distill.export import ExportOptions, export_run
+from distill.config import RunConfig, make_config
 from distill.pipeline import run_distillation
+from distill.settings.task import Kind
+from distill.shipping.export import ExportOptions, export_run
 from tests.distill.kinds import make_kind
 from tests.distill.tiny import make_world
 

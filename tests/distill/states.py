@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from distill.states import Attention, Shape, States
+from distill.models.states import Attention, Shape, States
 
 MASK = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0], [1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 1, 0]])
 SMALL, LARGE = Shape(2, 12, 2), Shape(4, 18, 3)  # other widths, other heads, heads of the same width

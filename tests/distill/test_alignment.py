@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -13,9 +14,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.alignment import align, read_alike
-from distill.tokens import Tokens, tokenize
-from distill.words import NO_TOKEN, Span, gather_words, pair_shift, pair_words, split_words
+from distill.objectives.alignment import align, read_alike
+from distill.reading.tokens import Tokens, tokenize
+from distill.reading.words import NO_TOKEN, Span, gather_words, pair_shift, pair_words, split_words
 from tests.distill.piece_encoders import CUTS, make_tokenizer
 from tests.distill.tokenizers_for_tests import SENTENCES, TOKENIZERS
 
@@ -34,7 +35,14 @@ def both(
         tokenize(TOKENIZERS[name](), texts, seconds, max_length=most, words=words)
         for name, most in zip((one, other), longest, strict=True)
     ]
-    return align(cut[0], cut[1])
+    return aligned(cut[0], cut[1])
+
+
+def aligned(one: Tokens, other: Tokens) -> tuple[Tokens, Tokens]:
+    assert one.words is not None
+    assert other.words is not None
+    ours, theirs = align(one.words, other.words)
+    return replace(one, compared=ours), replace(other, compared=theirs)
 
 
 def characters_of(name: str, text: str, pair: str | None, longest: int) -> list[Span]:
@@ -144,7 +152,7 @@ def test_characters_of_scripts_without_blanks_are_compared_as_far_as_both_part_t
     cut = [tokenize(tokenizer, [text], [None], max_length=30, words=words) for tokenizer in (wide, narrow)]
     pieces = [len(tokens.flat) for tokens in cut]
     assert pieces[0] < pieces[1], "they cut it differently"
-    ours, theirs = align(cut[0], cut[1])
+    ours, theirs = aligned(cut[0], cut[1])
     shares = [tokens.batch(np.zeros(1, np.int64)).compared for tokens in (ours, theirs)]
     assert shares[0] is not None
     assert shares[1] is not None

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from distill.attention import attention_loss, attention_scores, in_groups, shared_groups
-from distill.states import Attention, Shape
+from distill.models.states import Attention, Shape
+from distill.objectives.attention import attention_loss, attention_scores, in_groups, shared_groups
 from tests.distill.states import LARGE, MASK, SMALL, rolled, some_attention, with_other_padding
 
 

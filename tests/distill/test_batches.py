@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.batches import Schedule, by_length
+from distill.training.batches import BudgetSchedule, Schedule, by_length
 
 lengths = st.lists(st.integers(1, 60), min_size=1, max_size=300).map(lambda values: np.array(values, np.int64))
 
@@ -58,3 +58,44 @@ def test_length_sorted_batches_hold_every_row_once_within_the_budget(some: np.nd
     for batch in batches:
         assert len(batch) == 1 or len(batch) * some[batch].max() <= tokens
     assert np.all(np.diff(some[np.concatenate(batches)]) >= 0)
+
+
+def epoch_of(schedule: BudgetSchedule, rows: int, first: int = 0) -> list[np.ndarray]:
+    """The batches from number `first` on that hold each of so many rows once."""
+    batches: list[np.ndarray] = []
+    while sum(map(len, batches)) < rows:
+        batches.append(schedule.rows(first + len(batches)))
+    return batches
+
+
+@given(lengths, st.integers(1, 500), st.integers(0, 5))
+@settings(max_examples=60, deadline=None)
+def test_batches_of_a_budget_hold_every_text_once_an_epoch_and_no_more_tokens(
+    some: np.ndarray, tokens: int, seed: int
+) -> None:
+    schedule = BudgetSchedule(some, tokens, seed)
+    first = epoch_of(schedule, len(some))
+    second = epoch_of(schedule, len(some), len(first))
+    for epoch in (first, second):
+        assert sorted(np.concatenate(epoch).tolist()) == list(range(len(some)))
+        for batch in epoch:
+            assert len(batch) == 1 or len(batch) * some[batch].max() <= tokens
+
+
+@given(lengths, st.integers(1, 500), st.integers(0, 5), st.lists(st.integers(0, 80), min_size=1, max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_a_batch_of_a_budget_is_the_same_whatever_came_before(
+    some: np.ndarray, tokens: int, seed: int, numbers: list[int]
+) -> None:
+    jumping = BudgetSchedule(some, tokens, seed)
+    for number in numbers:
+        assert np.array_equal(jumping.rows(number), BudgetSchedule(some, tokens, seed).rows(number))
+
+
+def test_a_budget_is_filled_whatever_the_length() -> None:
+    some = np.random.default_rng(0).integers(3, 60, 5000)
+    batches = epoch_of(BudgetSchedule(some, 1024, 0), 5000)
+    padded = np.array([len(batch) * some[batch].max() for batch in batches])
+    assert padded.mean() > 0.9 * 1024
+    assert padded.sum() < 1.05 * some.sum()
+    assert {len(batch) for batch in batches} > {17, 32, 64}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap as scipy_bootstrap
 
-from distill.bootstrap import DECISIVE_ROWS, Column, Difference, Resamples, resample
+from distill.judging.bootstrap import DECISIVE_ROWS, Column, Difference, Resamples, resample
 
 ROWS = st.integers(2, 40)
 
@@ -103,7 +103,7 @@ def test_a_third_arm_does_not_move_the_interval_of_the_other_two() -> None:
 def test_the_size_of_a_chunk_does_not_move_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = coins(50, 0.7, 0.6)
     whole = mean_of(scores, resamples=333, seed=0).drawn
-    monkeypatch.setattr("distill.bootstrap._CHUNK_DRAWS", 1000)
+    monkeypatch.setattr("distill.judging.bootstrap._CHUNK_DRAWS", 1000)
     assert np.allclose(mean_of(scores, resamples=333, seed=0).drawn, whole)
 
 

@@ -16,9 +16,9 @@ from contract.draft import Plan, drafting
 from contract.errors import BadInput, CorruptArtifact, NotFound
 from contract.run import RUN_VERSION
 from contract.store import Store
-from distill.comparison import Arm, CompareOptions, Comparison, Group, compare, read_arms, select_runs
-from distill.outcome import Metrics, StudentFacts, Updates
-from distill.verdict import verdict
+from distill.comparing.comparison import Arm, CompareOptions, Comparison, Group, compare, read_arms, select_runs
+from distill.comparing.verdict import verdict
+from distill.reporting.outcome import Metrics, StudentFacts, Updates
 from tests.distill.runs import keep_arms, keep_run, make_predictions, make_report, make_settings
 
 ACCURACIES = {"no distillation": 0.70, "task-only": 0.75, "generic-random": 0.77, "retrieved": 0.81}

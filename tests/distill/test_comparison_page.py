@@ -8,9 +8,9 @@ import pytest
 
 from contract.errors import BadInput
 from contract.store import Store
-from distill.comparison import CompareOptions, Comparison, compare
-from distill.comparison_page import render_comparison, write_comparison_page
-from distill.report import render_report
+from distill.comparing.comparison import CompareOptions, Comparison, compare
+from distill.comparing.page import render_comparison, write_comparison_page
+from distill.reporting.report import render_report
 from tests.distill.pages import Page, check_page
 from tests.distill.runs import keep_arms, keep_run, make_predictions, make_report
 

@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from contract.store import Store
-from distill.comparison import CompareOptions, Comparison, compare
-from distill.comparison_table import columns_of, comparison_renderables, comparison_to_json, student_text
-from distill.outcome import StudentFacts
+from distill.comparing.comparison import CompareOptions, Comparison, compare
+from distill.comparing.table import columns_of, comparison_renderables, comparison_to_json, student_text
+from distill.reporting.outcome import StudentFacts
 from tests.distill.runs import keep_arms, keep_run, make_predictions, make_report
 
 ACCURACIES = {"no distillation": 0.70, "task-only": 0.80, "generic-random": 0.801, "retrieved": 0.81}

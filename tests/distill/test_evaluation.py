@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.config import TaskConfig
-from distill.evaluation import Answers, answers_of, measured, predictions_table
-from distill.gold import Gold, read_gold
-from distill.logits import Logits
-from distill.metrics import METRICS
-from distill.predictions import predictions_of
+from distill.judging.evaluation import Answers, answers_of, measured, predictions_table
+from distill.judging.metrics import METRICS
+from distill.judging.predictions import predictions_of
+from distill.models.logits import Logits
+from distill.reading.gold import Gold, read_gold
+from distill.settings.task import TaskConfig
 from tests.distill.tiny import write_task
 
 

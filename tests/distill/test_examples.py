@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill.examples import Examples
-from distill.objectives import HARD, Objective
-from distill.slots import NO_TAG, SlotLessons, TopLogits
-from distill.states import Said
-from distill.tokens import Batch, Tokens
-from distill.words import NO_TOKEN, Words
+from distill.models.states import Said
+from distill.objectives.objective import HARD, Objective
+from distill.reading.examples import Examples
+from distill.reading.slots import NO_TAG, SlotLessons, TopLogits
+from distill.reading.tokens import Batch, Tokens
+from distill.reading.words import NO_TOKEN, Words
 
 TAGS, CLASSES = 4, 3
 SOFT = Objective(soft_weight=1.0, hard_weight=0.0, temperature=2.0)

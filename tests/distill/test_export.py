@@ -24,15 +24,15 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from contract.errors import BadInput, Busy, CorruptArtifact, NameTaken, NotFound
 from contract.store import Store
-from distill import export as export_module
-from distill.config import Kind
-from distill.evaluation import answers_of, answers_of_table
-from distill.export import _where, export_run, open_export
-from distill.gold import read_gold
-from distill.logits import Logits
-from distill.metrics import METRICS_OF
-from distill.outcome import read_report
+from distill.judging.evaluation import answers_of, answers_of_table
+from distill.judging.metrics import METRICS_OF
+from distill.models.logits import Logits
 from distill.pipeline import open_run
+from distill.reading.gold import read_gold
+from distill.reporting.outcome import read_report
+from distill.settings.task import Kind
+from distill.shipping import export as export_module
+from distill.shipping.export import _where, export_run, open_export
 from distill.shipping.forms import FILE_OF, FORMS, FormName, Spoken, open_form
 from distill.shipping.meaning import meaning_of_run, read_meaning
 from distill.shipping.outcome import read_export

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill import figures
+from distill.reporting import figures
 
 
 def test_a_share_reads_as_per_cent_with_one_decimal() -> None:

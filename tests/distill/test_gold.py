@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from contract.errors import BadInput, NotFound
 from contract.task import few_shot, read_task
-from distill.config import Kind, TaskConfig
-from distill.gold import NO_LABEL, Gold, read_gold
+from distill.reading.gold import NO_LABEL, Gold, read_gold
+from distill.settings.task import Kind, TaskConfig
 from tests.distill.kinds import tagged, write_kind
 from tests.distill.tiny import write_task
 
@@ -51,11 +50,10 @@ def test_only_the_training_rows_labels_are_known(tmp_path: Path) -> None:
     gold = gold_of(write_task(tmp_path / "task.jsonl"), shots=2)
     shown = gold.train.table["id"].to_pylist()
     hidden = sorted({f"train-{index}" for index in range(80)} - set(shown))
-    ids = [*shown, None, *hidden, "test-0", *shown]
-    texts = gold.train.table["text"].to_pylist() + ["a text"] * (len(ids) - len(shown))
-    classes = gold.classes_of(ids, texts)
-    assert np.array_equal(classes[: len(shown)], gold.train.classes)
-    assert set(classes[len(shown) :]) == {NO_LABEL}, "nor are the labels of another task's rows of the same id"
+    names = list(zip(shown, gold.train.table["text"].to_pylist(), strict=True))
+    assert [gold.row_of[name] for name in names] == list(range(len(shown)))
+    assert not {name for name, _ in gold.row_of} & {*hidden, "test-0"}
+    assert (shown[0], "a text") not in gold.row_of, "nor are the labels of another task's rows of the same id"
 
 
 def test_rows_without_a_label_are_left_out(tmp_path: Path) -> None:
@@ -146,7 +144,6 @@ def test_slots_alone_have_no_classes(tmp_path: Path) -> None:
     gold = kind_of(tmp_path, "slots", shots=3)
     assert (gold.target, gold.classes, gold.outputs, gold.train.classes) == ("slots", (), 0, None)
     assert gold.train.table.num_rows == 12
-    assert gold.classes_of(["train-0"], ["x"]) is None
 
 
 def test_kinds_of_slots_only_in_the_test_are_counted(tmp_path: Path) -> None:
@@ -219,13 +216,3 @@ def test_a_regression_of_what_is_no_amount_is_a_sentence(
     row = {"id": "30", "text": "a", "text_pair": "b", "label": label, "split": "train"}
     with pytest.raises(BadInput, match=said):
         kind_of(tmp_path, "regression", row, target="label", **settings)
-
-
-def test_amounts_of_training_rows_alone_are_known(tmp_path: Path) -> None:
-    gold = kind_of(tmp_path, "regression", target="label")
-    ids, texts = gold.train.table["id"].to_pylist(), gold.train.table["text"].to_pylist()
-    found = gold.amounts_of([*ids[:2], None, ids[0]], [*texts[:2], texts[2], "another text"])
-    assert found is not None
-    assert gold.train.amounts is not None
-    assert found[:2].tolist() == gold.train.amounts[:2].tolist()
-    assert np.isnan(found[2:]).all()

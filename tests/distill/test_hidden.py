@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 from torch import Tensor
 
-from distill.hidden import hidden_cosine, hidden_cross_entropy, hidden_l2, hidden_mse, pkd_loss
+from distill.objectives.hidden import hidden_cosine, hidden_cross_entropy, hidden_l2, hidden_mse, pkd_loss
 
 ALL = [hidden_mse, hidden_l2, hidden_cosine, hidden_cross_entropy, pkd_loss]
 Loss = Callable[[Tensor, Tensor], Tensor]

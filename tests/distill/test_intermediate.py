@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from contract.errors import BadInput
-from distill.attention import attention_scores
-from distill.config import IntermediateName, ObjectiveConfig
-from distill.hidden import hidden_mse, pkd_loss
-from distill.intermediate import Intermediate, make_intermediate
-from distill.layer_mapping import emd_flow
-from distill.mutual_information import mi_alpha
-from distill.states import Shape, Sight, States, pooled
+from distill.models.states import Shape, Sight, States, pooled
+from distill.objectives.attention import attention_scores
+from distill.objectives.hidden import hidden_mse, pkd_loss
+from distill.objectives.intermediate import Intermediate, make_intermediate
+from distill.objectives.layer_mapping import emd_flow
+from distill.objectives.mutual_information import mi_alpha
+from distill.settings.objective import IntermediateName, ObjectiveConfig
 from tests.distill.aligned import LENGTHS, OF_STUDENT, OF_TEACHER, changed, disturbed_where, some_aligned
 from tests.distill.states import LARGE, MASK, SMALL, disturbed_states, leaves, rolled_states, some_states
 
@@ -116,6 +116,16 @@ def test_pairs_may_be_given() -> None:
     real = MASK.bool()
     losses = [hidden_mse(student.hidden[a][real], teacher.hidden[b][real]) for a, b in ((1, 4), (0, 1))]
     assert torch.isclose(objective(student, teacher), torch.stack(losses).mean())
+
+
+@pytest.mark.parametrize("name", ["attention", "minilm", "minilmv2"])
+def test_attention_is_that_of_the_mapped_layers(name: str) -> None:
+    """Layers are numbered from 1: of [1, 4] the student's first is compared with the teacher's fourth."""
+    student, teacher = models()
+    objective, first = make(name, layer_pairs=((1, 4),)), make(name, layer_pairs=((1, 1),))
+    moved = replace(teacher, attention=(teacher.attention[3], *teacher.attention[1:]))
+    assert torch.equal(objective(student, teacher), first(student, moved))
+    assert not torch.isclose(objective(student, teacher), first(student, teacher), rtol=1e-4)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "first"])

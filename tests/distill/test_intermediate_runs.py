@@ -18,16 +18,18 @@ from contract.errors import BadInput
 from contract.manifest import MANIFEST
 from contract.progress import silent
 from contract.store import Store
-from distill.comparison import CompareOptions, compare
-from distill.config import IntermediateName, Kind, RunConfig, make_config
-from distill.device import Device
-from distill.gold import read_gold
-from distill.lessons import obtain_lessons
-from distill.outcome import read_report
+from distill.comparing.comparison import CompareOptions, compare
+from distill.config import RunConfig, make_config
+from distill.models.device import Device
+from distill.models.states import Sight
 from distill.pipeline import run_distillation
-from distill.states import Sight
-from distill.student import make_student
-from distill.teacher import obtain_teacher, open_teacher
+from distill.reading.gold import read_gold
+from distill.reporting.outcome import read_report
+from distill.settings.objective import IntermediateName
+from distill.settings.task import Kind
+from distill.students.student import make_student
+from distill.teachers.lessons import obtain_lessons
+from distill.teachers.teacher import obtain_teacher, open_teacher
 from tests.distill.kinds import make_kind
 from tests.distill.tiny import make_transfer_set, make_world, neighbour, utterances
 

@@ -13,21 +13,23 @@ from safetensors.torch import load_file
 
 from contract.progress import silent
 from contract.store import Store
-from distill.comparison import CompareOptions, compare
-from distill.config import Kind, RunConfig, make_config
-from distill.device import Device
-from distill.gold import read_gold
-from distill.labels import obtain_labels, read_labels
-from distill.lessons import obtain_lessons
-from distill.logits import logits_of
-from distill.metrics import METRICS, METRICS_OF
-from distill.outcome import RunReport, read_report
+from distill.comparing.comparison import CompareOptions, compare
+from distill.config import RunConfig, make_config
+from distill.judging.metrics import METRICS, METRICS_OF
+from distill.judging.predictions import predictions_of
+from distill.models.device import Device
+from distill.models.logits import logits_of
 from distill.pipeline import run_distillation
-from distill.predictions import predictions_of
-from distill.slots import repair
-from distill.student import Student, make_student
-from distill.teacher import Teacher, obtain_teacher, open_teacher
-from distill.texts import open_transfer_set, read_texts
+from distill.reading.gold import NO_LABEL, read_gold
+from distill.reading.known import Known
+from distill.reading.slots import repair
+from distill.reading.texts import open_transfer_set, read_texts
+from distill.reporting.outcome import RunReport, read_report
+from distill.settings.task import Kind
+from distill.students.student import Student, make_student
+from distill.teachers.labels import obtain_labels, read_labels
+from distill.teachers.lessons import obtain_lessons
+from distill.teachers.teacher import Teacher, obtain_teacher, open_teacher
 from tests.distill.kinds import make_kind, tagged
 from tests.distill.pages import check_page
 from tests.distill.tokenizers_for_tests import TOKENIZERS
@@ -134,10 +136,11 @@ def test_neighbours_without_slots_are_labelled_by_the_teacher_word_by_word(
     labels = obtain_labels(store, teacher, transfer_set, texts, CPU, progress=silent)
     stored = read_labels(labels, texts, len(teacher.tags))
     assert stored.slots is not None
-    best = stored.slots.rows(np.arange(texts.words.offsets[-1])).argmax(axis=1)
+    offsets = texts.words(0, texts.table.num_rows).offsets
+    best = stored.slots.rows(np.arange(offsets[-1])).argmax(axis=1)
     right = total = 0
     for row, text in enumerate(texts.table["text"].to_pylist()):
-        words = slice(*texts.words.offsets[row : row + 2])
+        words = slice(*offsets[row : row + 2])
         said = repair([teacher.tags[tag] for tag in best[words]])
         right += sum(one == other for one, other in zip(said, tagged(text), strict=True))
         total += len(said)
@@ -174,12 +177,25 @@ def test_gold_tags_stand_beside_the_words_of_training_rows_alone(joint: tuple[St
     gold = read_gold(config.task)
     texts = read_texts(open_transfer_set(store, "near"))
     table = texts.table
-    tags = gold.tags_of(table["utterance_id"].to_pylist(), table["text"].to_pylist(), texts.words)
+    offsets = texts.words(0, table.num_rows).offsets
+    tags = Known(gold, texts).tags(offsets)
     for row, (text, utterance) in enumerate(
         zip(table["text"].to_pylist(), table["utterance_id"].to_pylist(), strict=True)
     ):
-        of_row = tags[slice(*texts.words.offsets[row : row + 2])].tolist()
+        of_row = tags[np.arange(*offsets[row : row + 2])].tolist()
         assert of_row == ([gold.tags.index(tag) for tag in tagged(text)] if utterance else [-1] * len(of_row))
+
+
+def test_gold_classes_stand_beside_training_rows_alone(joint: tuple[Store, RunConfig, Teacher]) -> None:
+    store, config, _ = joint
+    gold = read_gold(config.task)
+    texts = read_texts(open_transfer_set(store, "near"))
+    classes = Known(gold, texts).classes
+    assert classes is not None
+    found = classes[np.arange(texts.table.num_rows)].tolist()
+    of_row = dict(zip(gold.train.table["text"].to_pylist(), gold.train.classes, strict=True))  # type: ignore[arg-type]
+    rows = zip(texts.table["text"].to_pylist(), texts.table["utterance_id"].to_pylist(), strict=True)
+    assert found == [of_row[text] if utterance else NO_LABEL for text, utterance in rows]
 
 
 def test_the_labels_of_other_words_are_not_taken(joint: tuple[Store, RunConfig, Teacher]) -> None:
@@ -192,7 +208,9 @@ def test_the_labels_of_other_words_are_not_taken(joint: tuple[Store, RunConfig, 
     column = texts.table["text"].to_pylist()
     column[0] = column[0].replace(" ", "-")
     other = replace(
-        texts, table=texts.table.set_column(1, "text", [column]).set_column(4, "tokens", [[None] * len(column)])
+        texts,
+        table=texts.table.set_column(1, "text", [column]).set_column(4, "tokens", [[None] * len(column)]),
+        transfer_set="another",
     )
     with pytest.raises(CorruptArtifact, match="holds other texts"):
         read_labels(labels, other, len(teacher.tags))
@@ -201,7 +219,7 @@ def test_the_labels_of_other_words_are_not_taken(joint: tuple[Store, RunConfig, 
 def test_words_the_teacher_does_not_read_teach_nothing(joint: tuple[Store, RunConfig, Teacher]) -> None:
     """A text longer than the teacher reads: its last words are learnt from no one, and the test's are outside."""
     _, _, teacher = joint
-    from distill.words import gather_words, split_words
+    from distill.reading.words import gather_words, split_words
 
     text = " ".join(["rain"] * 60)
     tokens = teacher.tokens([text, "rain"], [None, None], gather_words([split_words(text), split_words("rain")]))
@@ -217,8 +235,8 @@ def test_a_joint_student_is_two_files_that_plain_libraries_open(
     import torch
     from transformers import AutoModel, AutoModelForTokenClassification, AutoTokenizer
 
-    from distill.tokens import tokenize
-    from distill.words import gather_words, split_words
+    from distill.reading.tokens import tokenize
+    from distill.reading.words import gather_words, split_words
 
     _, config, teacher = joint
     student = make_student(config.new_student, teacher, CPU, seed=0)

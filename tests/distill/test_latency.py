@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from distill.reading.words import split_words
 from distill.shipping.forms import Heard, Spoken
 from distill.shipping.latency import BLOCK, WARM_UPS, time_side_by_side
-from distill.words import split_words
 
 
 class Busy:

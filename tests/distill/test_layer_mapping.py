@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from distill.layer_mapping import all_layers, emd_flow, first_layers, last_layers, skip_layers, top_layer
+from distill.objectives.layer_mapping import all_layers, emd_flow, first_layers, last_layers, skip_layers, top_layer
 
 depths = st.integers(1, 12)
 

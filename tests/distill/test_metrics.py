@@ -13,9 +13,9 @@ from scipy.stats import pearsonr, spearmanr
 from seqeval.metrics import f1_score as seqeval_f1
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, roc_auc_score
 
-from distill.metrics import CALIBRATION_BINS, METRICS, METRICS_OF, Judged, Metric
-from distill.predictions import predictions_of
-from distill.slots import repair
+from distill.judging.metrics import CALIBRATION_BINS, METRICS, METRICS_OF, Judged, Metric
+from distill.judging.predictions import predictions_of
+from distill.reading.slots import repair
 
 CODES = st.integers(0, 4)
 CLASSES = st.lists(st.tuples(CODES, CODES, st.integers(0, 3)), min_size=2, max_size=25)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from contract.errors import BadInput
-from distill.mutual_information import Critic, infonce, mi_alpha, nwj, tuba
+from distill.objectives.mutual_information import Critic, infonce, mi_alpha, nwj, tuba
 from tests.distill.gaussians import Gaussians
 
 seeds = st.integers(0, 2**31)

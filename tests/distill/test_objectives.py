@@ -12,10 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from distill.config import ObjectiveConfig, SoftTargets
-from distill.examples import Targets
-from distill.gold import NO_LABEL
-from distill.objectives import (
+from distill.models.states import Said, Sight
+from distill.objectives.objective import (
     HARD,
     Objective,
     amount_loss,
@@ -25,7 +23,9 @@ from distill.objectives import (
     soft_cross_entropy,
     soft_target_loss,
 )
-from distill.states import Said, Sight
+from distill.reading.examples import Targets
+from distill.reading.gold import NO_LABEL
+from distill.settings.objective import ObjectiveConfig, SoftTargets
 from tests.distill.states import LARGE, SMALL, some_states
 
 seeds = st.integers(0, 2**31)
@@ -164,11 +164,11 @@ def test_soft_targets_pair_rows_with_rows_and_teach_the_student(loss: Callable[.
 
 def test_an_amount_is_learnt_where_it_is_known() -> None:
     said = torch.tensor([[1.0], [5.0], [2.0]], requires_grad=True)
-    loss = amount_loss(said, torch.tensor([2.0, float("nan"), 2.0]))
+    loss = amount_loss(said, torch.tensor([2.0, float("nan"), 4.0]))  # each row's own
     loss.backward()  # type: ignore[no-untyped-call]
-    assert loss.item() == pytest.approx(0.5)
+    assert loss.item() == pytest.approx(2.5)
     assert said.grad is not None
-    assert said.grad.squeeze(1).tolist() == [-1.0, 0.0, 0.0]
+    assert said.grad.squeeze(1).tolist() == [-1.0, 0.0, -2.0]
     assert amount_loss(said, torch.full((3,), float("nan"))).item() == 0
 
 

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.errors import CorruptArtifact
-from distill.config import Kind
+from distill.reading.tokens import tokenize
+from distill.reading.words import gather_words, split_words
+from distill.settings.task import Kind
 from distill.shipping.forms import Heard
 from distill.shipping.onnx_form import TOKENIZER, open_session, open_tokenizer, read_tokens
-from distill.tokens import tokenize
-from distill.words import gather_words, split_words
 from tests.distill.shipped import Shipped
 from tests.distill.tokenizers_for_tests import SENTENCES, TOKENIZERS
 from tests.test_imports import import_without
@@ -79,7 +79,12 @@ def test_a_session_works_on_one_thread(shipped_kind: Callable[[Kind], Shipped]) 
 
 def test_asking_an_exported_folder_needs_neither_torch_nor_transformers() -> None:
     heavy = "torch,transformers,sklearn,scipy,seqeval,onnx,onnxscript,safetensors"
-    modules = ["distill.shipping_cli", "distill.prediction", "distill.shipping.onnx_form", "distill.shipping.outcome"]
+    modules = [
+        "distill.shipping.cli",
+        "distill.shipping.prediction",
+        "distill.shipping.onnx_form",
+        "distill.shipping.outcome",
+    ]
     assert import_without(modules, absent=heavy) == ""
 
 

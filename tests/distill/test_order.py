@@ -61,6 +61,15 @@ def test_a_model_of_the_registry_is_opened_there_and_written_by_its_name(tmp_pat
     assert found.to_json()["teacher"]["model"] == "ours"
 
 
+def test_so_is_that_of_a_teacher_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    order = {"task": {"name": "toy"}, "teacher": {"beside": [{"model": "ours"}, {"seed": 1}]}}
+    found = read_order(order, TASK, tmp_path)
+    assert [member.model for member in found.teacher.members] == ["minilm", str(tmp_path / "ours"), "minilm"]
+    assert [other["model"] for other in found.to_json()["teacher"]["beside"]] == ["ours", None]
+    assert order["teacher"]["beside"][0] == {"model": "ours"}, "the order stays as it came"  # type: ignore[index]
+
+
 def test_columns_of_the_order_go_before_those_of_the_upload() -> None:
     found = read_order({"task": {"name": "toy", "columns": {"text": "body", "label": "y"}}}, TASK, Path("models"))
     assert found.task.columns == {"text": "body", "label": "y"}

@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.page import Markup, facts, heading, joined, page, section, table, tag
+from distill.reporting.page import Markup, facts, heading, joined, page, section, table, tag
 from tests.distill.pages import Page, check_page
 
 # Text as a browser keeps it: no lone surrogates, no zero byte, no carriage return (a parser makes it a newline).

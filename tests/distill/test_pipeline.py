@@ -22,17 +22,17 @@ from contract.manifest import MANIFEST
 from contract.progress import silent
 from contract.store import Store
 from distill.config import RunConfig, make_config
-from distill.device import Device, threads
-from distill.gold import read_gold
-from distill.labels import obtain_labels, read_labels
-from distill.logits import logits_of
-from distill.metrics import METRICS
-from distill.outcome import RunReport, read_report
+from distill.judging.metrics import METRICS
+from distill.judging.predictions import predictions_of
+from distill.models.device import Device, threads
+from distill.models.logits import logits_of
 from distill.pipeline import run_distillation
-from distill.predictions import predictions_of
-from distill.teacher import Teacher, obtain_teacher, open_teacher
-from distill.texts import open_transfer_set, read_texts
-from distill.tokens import Tokens
+from distill.reading.gold import read_gold
+from distill.reading.texts import open_transfer_set, read_texts
+from distill.reading.tokens import Tokens
+from distill.reporting.outcome import RunReport, read_report
+from distill.teachers.labels import obtain_labels, read_labels
+from distill.teachers.teacher import Teacher, obtain_teacher, open_teacher
 from tests.distill.tiny import make_encoder, make_transfer_set, make_world, neighbour, utterances
 
 CPU = Device("cpu", "float32")
@@ -276,7 +276,8 @@ def test_labels_are_what_the_teacher_says(finished: tuple[Store, RunConfig, RunR
         alone = teacher.tokens([texts.table["text"][row].as_py()], [None])
         assert np.allclose(logits[row], said_by(teacher, alone)[0], atol=1e-2)
     assert labels.manifest.counts["texts"].rows_out == texts.table.num_rows
-    shuffled = replace(texts, table=texts.table.take(np.arange(texts.table.num_rows)[::-1]))
+    turned = texts.table.take(np.arange(texts.table.num_rows)[::-1])
+    shuffled = replace(texts, table=turned, transfer_set="another")
     with pytest.raises(CorruptArtifact, match="holds other texts"):
         read_labels(labels, shuffled)
 

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.plots import Dot, Mark, curve_plot, dot_plot, nice_ticks, scatter_plot
+from distill.reporting.plots import (
+    Axis,
+    Dot,
+    Mark,
+    Thread,
+    curve_plot,
+    dot_plot,
+    nice_ticks,
+    parallel_plot,
+    scatter_plot,
+)
 from tests.distill.pages import Element, Page
 
 SHARES = st.floats(0, 1)
@@ -111,3 +121,27 @@ def test_a_scatter_plot_holds_every_mark_within_its_width_and_the_best_on_top() 
 
 def test_a_scatter_plot_of_nothing_says_so() -> None:
     assert "nothing to show" in scatter_plot([], "Said", below=[])
+
+
+PLACES = st.lists(st.lists(SHARES | st.none(), min_size=3, max_size=3).map(tuple), min_size=1, max_size=5)
+AXES = [Axis("rate", [(0.0, "1e-4"), (1.0, "1e-2")]), Axis("loss", [(0.5, "pkd")]), Axis("Accuracy", [])]
+
+
+@given(PLACES)
+def test_a_thread_meets_every_axis_where_it_has_a_place_and_breaks_where_it_has_none(places: list) -> None:
+    plot = Page(parallel_plot(AXES, [Thread(each) for each in places], "described"))
+    met = [_across(knot) for knot in plot.all("circle")]
+    assert len(met) == sum(x is not None for each in places for x in each)
+    assert all(0 < x < 100 for x in met)
+    whole = [pair for each in places for pair in pairwise(each) if None not in pair]
+    lines = [line.attributes["points"].split() for line in plot.all("polyline")]
+    assert [tuple(float(end.split(",")[0]) for end in line) for line in lines] == [
+        pytest.approx(pair, abs=1e-5) for pair in whole
+    ]
+
+
+def test_the_best_thread_lies_on_top() -> None:
+    threads = [Thread((0.5, 0.5, 1.0), "best"), Thread((0.1, 0.2, 0.3)), Thread((0.1, 0.2, 0.5), "good")]
+    plot = Page(parallel_plot(AXES, threads, "described"))
+    assert plot.all("polyline")[-1].attributes["class"] == "best thread"
+    assert plot.all("circle")[-1].attributes["class"] == "best knot"

@@ -19,8 +19,12 @@ from hypothesis import strategies as st
 from contract.errors import BadInput, NotFound
 from contract.rows import BadRow, refuse_bad_rows
 from contract.store import Store
-from distill.config import Kind
-from distill.prediction import (
+from distill.reading.slots import repair, slots_of
+from distill.reading.words import split_words
+from distill.settings.task import Kind
+from distill.shipping.forms import FORMS, FormName, Heard, Spoken
+from distill.shipping.meaning import KEPT_IN_SCOPE, Meaning
+from distill.shipping.prediction import (
     BATCH_ROWS,
     Prediction,
     Predictor,
@@ -30,10 +34,6 @@ from distill.prediction import (
     read_file,
     slots_in,
 )
-from distill.shipping.forms import FORMS, FormName, Heard, Spoken
-from distill.shipping.meaning import KEPT_IN_SCOPE, Meaning
-from distill.slots import repair, slots_of
-from distill.words import split_words
 from tests.distill.kinds import TOPIC_OF
 from tests.distill.shipped import Shipped, make_run
 from tests.distill.tiny import utterances

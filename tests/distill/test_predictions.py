@@ -15,8 +15,8 @@ from contract.artifact import open_artifact
 from contract.errors import BadInput, CorruptArtifact
 from contract.run import RUN_VERSION
 from contract.store import Store
-from distill.metrics import METRICS
-from distill.predictions import Predictions, predictions_of, read_predictions
+from distill.judging.metrics import METRICS
+from distill.judging.predictions import Predictions, predictions_of, read_predictions
 from tests.distill.runs import keep_run, make_predictions, make_report
 
 ROWS = st.lists(st.tuples(*[st.sampled_from("abcdef")] * 3), min_size=1, max_size=60)
@@ -72,16 +72,24 @@ def test_a_label_only_the_student_says_counts_as_a_class_with_no_hit() -> None:
     [
         {"id": ["x", "x"], "gold": ["a", "b"], "predicted": ["a", "b"], "teacher": ["a", "b"]},
         {"id": ["x", "y"], "gold": ["a", None], "predicted": ["a", "b"], "teacher": ["a", "b"]},
-        {"id": ["x", "y"], "gold": ["a", "b"], "predicted": ["a", "b"]},
+        {"id": ["x", "y"], "gold": ["a", "b"], "teacher": ["a", "b"]},
         {"id": [], "gold": [], "predicted": [], "teacher": []},
     ],
-    ids=["an id twice", "a label missing", "no teacher", "no rows"],
+    ids=["an id twice", "a label missing", "no student", "no rows"],
 )
 def test_a_broken_file_of_predictions_is_a_sentence(tmp_path: Path, broken: dict[str, list[str | None]]) -> None:
     store = Store(tmp_path)
     keep_run(store, make_report("r1"), pa.table(broken))
     with pytest.raises(CorruptArtifact, match=r"predictions.parquet does not hold one row .* distil the run again"):
         read_kept(store)
+
+
+def test_a_teacher_without_answers_has_no_columns() -> None:
+    table = table_of([("a", "a", "a"), ("b", "a", "b")]).drop_columns(["teacher"])
+    said = predictions_of(table)
+    assert said.teacher is None
+    assert said.agreement is None
+    assert METRICS["accuracy"](said.student) == 0.5
 
 
 def test_a_run_without_predictions_is_a_sentence(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import torch
 from scipy.special import softmax
 from torch import Tensor
 
-from distill.relations import minilm_loss, minilmv2_loss, relation_scores
-from distill.states import Attention, Shape
+from distill.models.states import Attention, Shape
+from distill.objectives.relations import minilm_loss, minilmv2_loss, relation_scores
 from tests.distill.states import LARGE, MASK, SMALL, rolled, some_attention, with_other_padding
 
 Loss = Callable[[Attention, Attention, Tensor], Tensor]

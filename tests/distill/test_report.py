@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.outcome import (
+from distill.reporting.outcome import (
     CurvePoint,
     Curves,
     Metrics,
@@ -19,7 +19,7 @@ from distill.outcome import (
     report_from_json,
     report_to_json,
 )
-from distill.report import render_report, write_report
+from distill.reporting.report import render_report, write_report
 from tests.distill.pages import Page, check_page
 from tests.distill.runs import make_report, make_settings
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from contract.errors import BadInput, NotFound
 from distill.config import make_config
-from distill.search_space import Space, _Drawn, default_space, make_space, raw_settings, read_space
+from distill.tuning.search_space import Space, _Drawn, default_space, make_space, raw_settings, read_space
 
 SPACES = Path(__file__).parents[2] / "distill" / "spaces"
 RAW: dict[str, Any] = {"task": {"path": "t.jsonl"}, "transfer_set": {"name": "near"}}
@@ -177,3 +177,37 @@ def test_what_was_given_survives_the_way_through_a_config() -> None:
 def test_the_examples_are_spaces(path: Path) -> None:
     space = read_space(path, RAW)
     assert {"objective.alpha", "distill.learning_rate"} <= {parameter.key for parameter in space.parameters}
+
+
+def test_what_a_student_sees_can_be_tried_too() -> None:
+    """Augmentation, mixup and curriculum are written only where they are used; the space knows their defaults."""
+    swap = [{"name": "swap", "probability": 0.1}]
+    space = space_of(
+        augmentation__operations=[[], swap],
+        augmentation__copies={"choices": [1, 2], "when": {"augmentation.operations": [swap]}},
+        mixup__batches=["none", "append"],
+        mixup__beta={"low": 0.1, "high": 1.0, "when": {"mixup.batches": "append"}},
+        curriculum__by=["none", "rank"],
+    )
+    assert space.point_of(CONFIG) == {"augmentation.operations": [], "mixup.batches": "none", "curriculum.by": "none"}
+    seen = [make_config(space.settings(RAW, drawn(space, seed))) for seed in range(30)]
+    assert {len(config.augmentation.operations) for config in seen} == {0, 1}
+    assert {config.mixup.batches for config in seen} == {"none", "append"}
+    assert all(config.mixup.beta == 0.4 for config in seen if config.mixup.batches == "none")
+
+
+def test_distillers_space_has_all_it_tries_and_runtomls_own_settings() -> None:
+    """He et al. 2021: intermediate loss, its mapping and alpha, prediction loss, mixup, augmentation."""
+    space = read_space(SPACES / "distiller.toml", RAW)
+    keys = {parameter.key for parameter in space.parameters}
+    wanted = {"intermediate", "layer_mapping", "alpha", "soft_targets", "hard_weight"}
+    assert {f"objective.{name}" for name in wanted} | {"mixup.batches", "augmentation.operations"} <= keys
+    assert space.point_of(CONFIG) is not None
+    assert default_space(RAW).point_of(CONFIG) is not None
+    assert {"mixup.batches", "augmentation.operations"} <= {p.key for p in default_space(RAW).parameters}
+
+
+@pytest.mark.parametrize("kind", ["slots", "joint"])
+def test_words_are_not_mixed(kind: str) -> None:
+    raw = {**RAW, "task": {**RAW["task"], "kind": kind}}
+    assert "mixup.batches" not in {parameter.key for parameter in default_space(raw).parameters}

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from contract.errors import BadInput
 from distill.cli import app
-from distill.config import Kind
+from distill.settings.task import Kind
 from distill.shipping.lineage import licence_of_model, read_licences
 from tests.distill.shipped import Shipped
 from tests.distill.tiny import utterances

@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import log_softmax, softmax
 from seqeval.metrics.sequence_labeling import get_entities
 
-from distill.slots import TOP, Slot, SlotCounts, TopLogits, decode, is_tag, repair, slots_of, tags_of
+from distill.reading.slots import TOP, Slot, SlotCounts, TopLogits, decode, is_tag, repair, slots_of, tags_of
 
 TAGS = ["O", "B-a", "I-a", "B-b", "I-b", "B-c-d", "I-c-d"]
 taggings = st.lists(st.sampled_from(TAGS), max_size=10)

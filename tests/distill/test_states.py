@@ -18,10 +18,10 @@ from transformers import (
 )
 
 from contract.errors import BadInput
-from distill.attention import attention_scores
-from distill.pretrained import quiet
-from distill.states import Said, Shape, Sight, Speaker, pooled, watched
-from distill.tokens import Batch
+from distill.models.pretrained import quiet
+from distill.models.states import Said, Shape, Sight, Speaker, pooled, watched
+from distill.objectives.attention import attention_scores
+from distill.reading.tokens import Batch
 
 SIZE = {"hidden_size": 12, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 16}
 KINDS: dict[str, Any] = {

@@ -12,14 +12,14 @@ import torch
 from transformers import AutoTokenizer
 
 from contract.errors import BadInput
-from distill.config import StudentConfig
-from distill.pretrained import parameters_of
-from distill.states import Shape, pooled
-from distill.static_student import StaticModel, teacher_embeddings
-from distill.student import Joint, Student, make_student, open_student
-from distill.teacher import Teacher
-from distill.tokens import Batch, tokenize
-from distill.words import gather_words, split_words
+from distill.models.pretrained import parameters_of
+from distill.models.states import Shape, pooled
+from distill.reading.tokens import Batch, tokenize
+from distill.reading.words import gather_words, split_words
+from distill.settings.student import StudentConfig
+from distill.students.static import StaticModel, teacher_embeddings
+from distill.students.student import Joint, Student, make_student, open_student
+from distill.teachers.teacher import Teacher
 from tests.distill.piece_encoders import make_piece_encoder
 from tests.distill.test_student import CLASSES, CPU, teacher_of
 
@@ -126,7 +126,7 @@ def test_fewer_numbers_are_the_main_axes(teacher: Teacher) -> None:
 def test_the_batches_tokens_are_seen_in_do_not_matter(teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = np.arange(len(teacher.tokenizer))
     whole = teacher_embeddings(teacher, tokens, width=5, device=CPU)
-    monkeypatch.setattr("distill.static_student.TEXTS_A_BATCH", 7)
+    monkeypatch.setattr("distill.students.static.TEXTS_A_BATCH", 7)
     assert torch.allclose(whole, teacher_embeddings(teacher, tokens, width=5, device=CPU), atol=1e-4)
 
 
@@ -202,3 +202,26 @@ def test_what_is_not_whole_is_refused_in_a_sentence(teacher: Teacher, tmp_path: 
         config.write_text("[")
     with pytest.raises(BadInput, match="cannot be loaded"):
         open_student(tmp_path)
+
+
+def test_a_student_from_scratch_may_begin_with_the_teachers_tokens(teacher: Teacher) -> None:
+    """Turned to its width, and spread as random ones are; all else is as with random ones."""
+    of = {"from": "scratch", "layers": 1, "width": 8, "heads": 2}
+    random, begun = (student_of(teacher, **of, embeddings=embeddings) for embeddings in ("random", "teacher"))
+    table = begun.transformer.get_input_embeddings().weight
+    tokens = np.arange(len(begun.tokenizer))
+    seen = teacher_embeddings(teacher, tokens, width=8, device=CPU)
+    assert torch.allclose(table / table.norm(), seen / seen.norm(), atol=1e-5)
+    own = random.transformer.get_input_embeddings().weight
+    assert table.square().mean().sqrt().item() == pytest.approx(own.std().item(), rel=1e-3)
+    differing = [name for name, tensor in begun.model.state_dict().items() if not torch.equal(
+        tensor, random.model.state_dict()[name])]  # fmt: skip
+    assert differing == ["bert.embeddings.word_embeddings.weight"]
+
+
+@pytest.mark.parametrize(("origin", "own"), [("static", "teacher"), ("scratch", "random")])
+def test_how_an_origin_begins_by_itself_is_not_written(origin: str, own: str) -> None:
+    """The ids of runs hang on it."""
+    said, silent = (StudentConfig(**{"from": origin, **given}) for given in ({"embeddings": own}, {}))
+    assert said.model_dump() == silent.model_dump()
+    assert "embeddings" not in said.model_dump()

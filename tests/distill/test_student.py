@@ -19,13 +19,13 @@ from transformers import (
 )
 
 from contract.errors import BadInput, NotFound
-from distill.config import StudentConfig
-from distill.device import Device
-from distill.pretrained import load_encoder, load_tokenizer, parameters_of
-from distill.student import Joint, Student, identity_of, kept_layers, make_student, open_student
-from distill.teacher import Classifier, Teacher
-from distill.tokens import tokenize
-from distill.words import gather_words, split_words
+from distill.models.device import Device
+from distill.models.pretrained import load_encoder, load_tokenizer, parameters_of
+from distill.reading.tokens import tokenize
+from distill.reading.words import gather_words, split_words
+from distill.settings.student import StudentConfig
+from distill.students.student import Joint, Student, identity_of, kept_layers, make_student, open_student
+from distill.teachers.teacher import Classifier, Teacher
 from tests.distill.piece_encoders import make_piece_encoder
 from tests.distill.tiny import make_encoder
 

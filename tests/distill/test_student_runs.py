@@ -14,14 +14,16 @@ from contract.artifact import Artifact
 from contract.errors import BadInput, NotFound
 from contract.manifest import MANIFEST
 from contract.store import Store
-from distill.config import IntermediateName, Kind, RunConfig
-from distill.device import Device
-from distill.gold import read_gold
-from distill.logits import logits_of
-from distill.outcome import read_report
+from distill.config import RunConfig
+from distill.judging.predictions import read_predictions
+from distill.models.device import Device
+from distill.models.logits import logits_of
 from distill.pipeline import run_distillation
-from distill.predictions import read_predictions
-from distill.student import open_student
+from distill.reading.gold import read_gold
+from distill.reporting.outcome import read_report
+from distill.settings.objective import IntermediateName
+from distill.settings.task import Kind
+from distill.students.student import open_student
 from tests.distill.kinds import make_kind
 from tests.distill.piece_encoders import CUTS, make_piece_encoder
 from tests.distill.test_intermediate_runs import Killed, changed

@@ -13,12 +13,12 @@ import pytest
 from contract.artifact import Artifact
 from contract.errors import BadInput, NameTaken
 from contract.store import Store
-from distill import study as study_file
 from distill.config import RunConfig, make_config
 from distill.pipeline import run_distillation
-from distill.search_space import make_space, raw_settings
-from distill.study import keep_best, run_study
+from distill.tuning import study as study_file
 from distill.tuning.outcome import StudyReport, read_study
+from distill.tuning.search_space import make_space, raw_settings
+from distill.tuning.study import keep_best, open_study_artifact, run_study
 from distill.tuning.validation import Validation, choose_validation
 from distill.tuning.workers import work_together
 from tests.distill.tuning.world import make_search_world, options, small_space
@@ -100,7 +100,7 @@ def test_the_best_settings_are_a_runtoml_that_distill_takes(finished: Finished) 
 def test_nothing_of_the_trials_is_left_but_their_record(finished: Finished) -> None:
     store, _, made, _ = finished
     left = sorted(path.name for path in made.directory.iterdir())
-    assert left == ["best.toml", "manifest.json", "study.html", "study.json", "trials.parquet"]
+    assert left == ["best.toml", "history.jsonl", "manifest.json", "study.html", "study.json", "trials.parquet"]
     assert not list(store.root.glob("runs/trial*"))
 
 
@@ -119,11 +119,48 @@ def test_asked_again_a_finished_study_answers_at_once(finished: Finished, monkey
     assert again.id == made.id
 
 
-def test_more_trials_of_a_finished_study_need_another_name(finished: Finished) -> None:
-    store, config, _, _ = finished
-    validation = choose_validation(config, None, None)
-    with pytest.raises(NameTaken, match=f"--trials {TRIALS}, found --trials 50"):
-        run_study(store, "s", config, small_space(config), validation, options(trials=50))
+def test_more_trials_go_on_from_a_finished_study_and_end_as_if_asked_for_at_once(
+    finished: Finished, tmp_path: Path
+) -> None:
+    """What is finished is not changed: the longer study is a version beside it, and its id that of six at once."""
+    store, config = make_search_world(tmp_path)
+    first = made_by(store, config, trials=2)
+    longer = made_by(store, config, trials=TRIALS)
+    assert longer.directory == store.path("study", "s", 2)
+    assert longer.id == finished[2].id
+    assert [trial.seconds for trial in read_study(longer.directory).trials[:2]] == [
+        trial.seconds for trial in read_study(first.directory).trials
+    ], "they were not made again"
+    assert open_study_artifact(store, "s").directory == longer.directory
+    assert open_study_artifact(store, "s@1").id == first.id
+    assert made_by(store, config, trials=3).id == longer.id, "as many are there already"
+
+
+def test_a_longer_study_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = make_search_world(tmp_path)
+    made_by(*world, trials=2)
+    monkeypatch.setattr(study_file, "work_together", _interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made_by(*world, trials=3)
+    monkeypatch.undo()
+    with pytest.raises(NameTaken, match="sampler"):
+        made_by(*world, trials=3, sampler="random")
+    assert len(read_study(made_by(*world, trials=3).directory).trials) == 3
+
+
+def _interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_finished_study_without_its_history_cannot_go_on(tmp_path: Path) -> None:
+    """One that an earlier version made."""
+    world = make_search_world(tmp_path)
+    made = made_by(*world, trials=2)
+    manifest = json.loads((made.directory / "manifest.json").read_bytes())
+    manifest["attachments"] = [each for each in manifest["attachments"] if each["name"] != "history.jsonl"]
+    (made.directory / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(NameTaken, match=r"with --trials 2, and its history is not in it.*choose another name"):
+        made_by(*world, trials=3)
 
 
 def test_other_settings_under_the_name_are_refused(finished: Finished) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from distill.search_space import make_space
-from distill.study_page import render_study, text_of, verdict
 from distill.tuning.outcome import ArmOnTest, OnTest, StudyReport, Trial, read_study, trials_table, write_study
+from distill.tuning.page import render_study, text_of, verdict
+from distill.tuning.search_space import make_space
 from tests.distill.pages import check_page
 
 RAW: dict[str, Any] = {"task": {"path": "t.jsonl"}, "transfer_set": {"name": "near"}}
@@ -69,7 +69,7 @@ def test_the_page_is_whole_and_says_the_cost(study: StudyReport) -> None:
     assert "4 trials" in page.text
     assert "780" in page.text, "updates of all trials"
     assert "<b>inf</b>" in page.text, "a reason is text, not markup"
-    assert len(page.all("svg", role="img")) == 3 + len(SPACE.parameters)
+    assert len(page.all("svg", role="img")) == 4 + len(SPACE.parameters)
 
 
 def test_the_verdict_says_what_the_test_supports() -> None:

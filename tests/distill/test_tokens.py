@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.pretrained import load_tokenizer
-from distill.tokens import CHUNK, tokenize
+from distill.models.pretrained import load_tokenizer
+from distill.reading.tokens import CHUNK, tokenize
 from tests.distill.tiny import FILLER, TOPICS
 
 WORDS = " ".join([FILLER, *TOPICS.values(), "unknown"]).split()

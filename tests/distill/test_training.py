@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,18 +15,19 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from contract.progress import silent
-from distill.batches import Schedule
-from distill.checkpoint import Checkpoint
-from distill.config import ObjectiveConfig
-from distill.device import Device
-from distill.examples import Examples
-from distill.gold import NO_LABEL
-from distill.intermediate import Intermediate
-from distill.objectives import HARD, Objective, make_objective
-from distill.states import Said, Shape, States
-from distill.tokens import Batch, Tokens
-from distill.training import Recipe, _slope, train
+from contract.progress import Progress, silent
+from distill.models.device import Device
+from distill.models.states import Said, Shape, States
+from distill.objectives.intermediate import Intermediate
+from distill.objectives.objective import HARD, Objective, make_objective
+from distill.reading.examples import Examples
+from distill.reading.gold import NO_LABEL
+from distill.reading.tokens import Batch, Tokens
+from distill.settings.objective import ObjectiveConfig
+from distill.training.batches import Schedule
+from distill.training.checkpoint import Best, Checkpoint, Standing
+from distill.training.early_stopping import Judge, Patience
+from distill.training.loop import Recipe, _slope, train
 
 CPU = Device("cpu", "float32")
 RECIPE = Recipe(updates=24, batch_size=8, learning_rate=0.02, warmup=0.25, weight_decay=0.1, clip=1.0, seed=3)
@@ -80,9 +82,17 @@ def checkpoint_at(path: Path, interval: float = 1e9) -> Checkpoint:
     return Checkpoint(path, itertools.count().__next__, interval)
 
 
-def learn(model: Bag, path: Path, recipe: Recipe = RECIPE, **others: object) -> None:
-    given = {"objective": HARD, "examples": examples(), "progress": silent} | others
-    train("bag", model, model, given["examples"], given["objective"], recipe, checkpoint_at(path), device=CPU, progress=given["progress"])  # type: ignore[arg-type]  # fmt: skip # noqa: E501
+def learn(model: Bag, path: Path, recipe: Recipe = RECIPE, **others: Any) -> Standing:
+    given = {"objective": HARD, "examples": examples(), "progress": silent, "checkpoint": checkpoint_at(path)} | others
+    some, objective, checkpoint = given.pop("examples"), given.pop("objective"), given.pop("checkpoint")
+    order = recipe.order(some.tokens.lengths)
+    return train("bag", model, model, some, order, objective, recipe, checkpoint, device=CPU, **given)
+
+
+def again(model: Bag, some: Examples, objective: Objective, checkpoint: Checkpoint, progress: Progress) -> Standing:
+    """The same, with a checkpoint that is there."""
+    order = RECIPE.order(some.tokens.lengths)
+    return train("bag", model, model, some, order, objective, RECIPE, checkpoint, device=CPU, progress=progress)
 
 
 def weights(model: nn.Module) -> dict[str, list[float]]:
@@ -107,9 +117,9 @@ def test_a_loop_that_was_killed_ends_as_if_it_had_not_been(tmp_path: Path, updat
         broken = bag()
         checkpoint = checkpoint_at(tmp_path / "broken", 0)  # a checkpoint after every update
         with pytest.raises(Killed):
-            train("bag", broken, broken, examples(), HARD, RECIPE, checkpoint, device=CPU, progress=killed_at(stop))
+            again(broken, examples(), HARD, checkpoint, killed_at(stop))
     broken = bag()
-    standing = train("bag", broken, broken, examples(), HARD, RECIPE, checkpoint, device=CPU, progress=silent)
+    standing = again(broken, examples(), HARD, checkpoint, silent)
     assert weights(broken) == weights(whole)
     assert [point.update for point in standing.curve] == list(range(1, 25))
 
@@ -128,14 +138,14 @@ def test_what_learns_beside_the_student_goes_on_too(tmp_path: Path) -> None:
     (whole, some), (broken, _) = with_helpers(), with_helpers()
     student = bag()
     learn(student, tmp_path / "whole", examples=some, objective=whole)
-    again = bag()
+    resumed = bag()
     for stop in (5, 16):
         checkpoint = checkpoint_at(tmp_path / "broken", 0)
         with pytest.raises(Killed):
-            train("bag", again, again, some, broken, RECIPE, checkpoint, device=CPU, progress=killed_at(stop))
-        (broken, _), again = with_helpers(), bag()
-    learn(again, tmp_path / "broken", examples=some, objective=broken)
-    assert weights(again) == weights(student)
+            again(resumed, some, broken, checkpoint, killed_at(stop))
+        (broken, _), resumed = with_helpers(), bag()
+    learn(resumed, tmp_path / "broken", examples=some, objective=broken)
+    assert weights(resumed) == weights(student)
     assert weights(broken.helpers) == weights(whole.helpers)
     fresh = weights(with_helpers()[0].helpers)
     assert all(weights(whole.helpers)[name] != fresh[name] for name in fresh), "every helper has learnt"
@@ -187,7 +197,7 @@ def test_updates_after_the_last_checkpoint_are_made_again(tmp_path: Path) -> Non
     learn(whole, tmp_path / "whole")
     checkpoint = checkpoint_at(tmp_path / "broken", 5)  # due at every fifth look at the clock
     with pytest.raises(Killed):
-        train("bag", broken, broken, examples(), HARD, RECIPE, checkpoint, device=CPU, progress=killed_at(13))
+        again(broken, examples(), HARD, checkpoint, killed_at(13))
     with safe_open(tmp_path / "broken", "pt") as file:
         assert 0 < json.loads(file.metadata()["standing"])["update"] < 13
     broken = bag()
@@ -267,10 +277,122 @@ def test_a_curve_has_at_most_a_hundred_points_and_the_mean_losses(tmp_path: Path
     model = bag()
     recipe = replace(RECIPE, updates=250, learning_rate=1e-9)
     some = examples()
-    standing = train(
-        "bag", model, model, some, HARD, recipe, checkpoint_at(tmp_path / "c"), device=CPU, progress=silent
-    )
+    order, checkpoint = recipe.order(some.tokens.lengths), checkpoint_at(tmp_path / "c")
+    standing = train("bag", model, model, some, order, HARD, recipe, checkpoint, device=CPU, progress=silent)
     assert len(standing.curve) <= 100
     assert standing.curve[-1].update == 250
     assert standing.curve[0].loss == pytest.approx(standing.curve[-1].loss, abs=0.3)
     assert 0.5 < standing.curve[0].loss < 2
+
+
+def scores(*found: float) -> tuple[Judge, list[float]]:
+    """A judge that finds these, one look after the other, and what it has still to find."""
+    left = list(found)
+    return (lambda: left.pop(0)), left
+
+
+PATIENT = replace(RECIPE, patience=Patience(looks=2, every=3))
+
+
+def test_training_stops_after_so_many_looks_without_a_better_score_and_keeps_the_best_weights(tmp_path: Path) -> None:
+    best, whole = bag(), bag()
+    seen: list[dict[str, list[float]]] = []
+    judge, left = scores(0.1, 0.5, 0.4, 0.5, 0.9)
+
+    def look() -> float:
+        seen.append(weights(best))
+        return judge()
+
+    standing = learn(best, tmp_path / "c", PATIENT, judge=look)
+    assert (standing.update, standing.best, standing.over) == (12, Best(0.5, 6), True)
+    assert left == [0.9], "after the fourth look it was over"
+    assert weights(best) == seen[1], "of equal scores the earlier is kept"
+    assert standing.curve[-1].update == 12
+    assert not best.training
+    learn(whole, tmp_path / "w", replace(RECIPE, updates=6))
+    assert weights(whole) != weights(best), "the rate falls as if all updates were made"
+
+
+def test_training_that_gets_better_and_better_makes_all_updates(tmp_path: Path) -> None:
+    model, plain = bag(), bag()
+    standing = learn(model, tmp_path / "c", PATIENT, judge=scores(*range(8))[0])
+    assert (standing.update, standing.best) == (24, Best(7, 24))
+    learn(plain, tmp_path / "p")
+    assert weights(model) == weights(plain), "looking changes nothing"
+
+
+def test_the_last_weights_are_judged_even_between_two_looks(tmp_path: Path) -> None:
+    standing = learn(bag(), tmp_path / "c", replace(PATIENT, updates=10), judge=scores(1, 2, 3, 4)[0])
+    assert standing.best == Best(4, 10)
+
+
+@pytest.mark.parametrize("stop", [1, 4, 7, 11, 12])
+def test_early_stopping_that_was_killed_ends_as_if_it_had_not_been(tmp_path: Path, stop: int) -> None:
+    """The best weights are in the checkpoint; a judge that looks at the weights sees the same ones."""
+
+    def judge_of(model: Bag) -> Judge:
+        return lambda: -abs(float(model.head.weight.detach().abs().sum()) - 3.91)
+
+    whole, broken = bag(), bag()
+    expected = learn(whole, tmp_path / "whole", PATIENT, judge=judge_of(whole))
+    assert expected.update < 24
+    checkpoint = checkpoint_at(tmp_path / "broken", 2)
+    with pytest.raises(Killed):
+        learn(broken, tmp_path, PATIENT, checkpoint=checkpoint, judge=judge_of(broken), progress=killed_at(stop))
+    broken = bag()
+    found = learn(broken, tmp_path / "broken", PATIENT, judge=judge_of(broken))
+    assert weights(broken) == weights(whole)
+    assert (found.update, found.best, found.curve) == (expected.update, expected.best, expected.curve)
+
+
+def sparse_gold() -> Examples:
+    """Soft targets for all texts, gold labels for one in seven: a micro-batch has two of them, or none."""
+    some = examples(soft=True)
+    gold = examples().classes
+    assert gold is not None
+    return replace(some, classes=np.where(np.arange(60) % 7 == 0, gold, NO_LABEL))
+
+
+@pytest.mark.parametrize("parts", [2, 5])
+def test_accumulated_batches_teach_what_one_large_one_does(tmp_path: Path, parts: int) -> None:
+    one, many = bag(0.0), bag(0.0)
+    some, mixed = sparse_gold(), Objective(1.0, 0.7)
+    whole = replace(RECIPE, batch_size=4 * parts, updates=1)
+    small = replace(RECIPE, batch_size=4, accumulate=parts, updates=1)
+
+    class Parted:
+        """The large batch, cut into small ones."""
+
+        def rows(self, number: int) -> np.ndarray:
+            update, part = divmod(number, parts)
+            return whole.order(some.tokens.lengths).rows(update)[part::parts]
+
+    learn(one, tmp_path / "one", whole, examples=some, objective=mixed)
+    checkpoint = checkpoint_at(tmp_path / "many")
+    train("bag", many, many, some, Parted(), mixed, small, checkpoint, device=CPU, progress=silent)
+    grads_apart = [float((weight - many.state_dict()[name]).abs().max()) for name, weight in one.state_dict().items()]
+    assert max(grads_apart) < 1e-5
+
+
+def test_accumulated_batches_are_the_next_ones_of_the_order(tmp_path: Path) -> None:
+    met: list[list[int]] = []
+
+    class Told:
+        def rows(self, number: int) -> np.ndarray:
+            met.append([number])
+            return np.arange(4)
+
+    recipe = replace(RECIPE, updates=3, accumulate=2)
+    train("bag", bag(), bag(), examples(), Told(), HARD, recipe, checkpoint_at(tmp_path / "c"), device=CPU, progress=silent)  # fmt: skip # noqa: E501
+    assert met == [[number] for number in range(6)]
+
+
+def test_a_budget_of_tokens_trains_and_goes_on(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, tokens_per_batch=30, accumulate=2)
+    whole, broken = bag(), bag()
+    learn(whole, tmp_path / "whole", recipe)
+    with pytest.raises(Killed):
+        learn(broken, tmp_path, recipe, checkpoint=checkpoint_at(tmp_path / "b", 0), progress=killed_at(17))
+    broken = bag()
+    learn(broken, tmp_path / "b", recipe)
+    assert weights(broken) == weights(whole)

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from contract.errors import BadInput, NotFound
 from distill.cli import app
-from distill.search_space import raw_settings
 from distill.tuning.run_toml import to_toml
+from distill.tuning.search_space import raw_settings
 from tests.distill.tuning.world import make_search_world
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def test_without_a_study_or_its_name_it_says_what_it_expects(command: list[str])
 
 def test_showing_needs_no_optuna_and_help_nothing_heavy() -> None:
     script = (
-        "import sys, distill.tune_cli, distill.study_page;"
+        "import sys, distill.tuning.cli, distill.tuning.page;"
         "print(sorted({'torch', 'transformers', 'optuna', 'sqlalchemy'} & set(sys.modules)))"
     )
     ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -11,9 +11,9 @@ import pytest
 from contract.draft import Plan, drafting
 from contract.run import RUN_VERSION
 from contract.store import Store
-from distill.comparison import CompareOptions, Comparison, compare
-from distill.outcome import RunReport, Updates
-from distill.verdict import about_selection, difference_text, notes, verdict
+from distill.comparing.comparison import CompareOptions, Comparison, compare
+from distill.comparing.verdict import about_selection, difference_text, notes, verdict
+from distill.reporting.outcome import RunReport, Updates
 from tests.distill.runs import keep_arms, keep_run, make_predictions, make_report, make_settings
 
 ACCURACIES = {"no distillation": 0.70, "task-only": 0.75, "retrieved": 0.81}

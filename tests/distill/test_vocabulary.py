@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from contract.errors import BadInput
-from distill.vocabulary import Text, changed_share, trim_vocabulary
+from distill.students.vocabulary import Text, changed_share, trim_vocabulary
 from tests.distill.piece_encoders import CUTS, WORLD, Cut, make_tokenizer
 from tests.distill.tiny import SPECIALS, utterances
 from tests.distill.tokenizers_for_tests import SENTENCES, letters

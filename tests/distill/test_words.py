@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from distill.tokens import tokenize
-from distill.words import NO_TOKEN, gather_words, locate_words, pair_words, split_words
+from distill.reading.tokens import tokenize
+from distill.reading.words import NO_TOKEN, gather_words, locate_words, pair_words, split_words
 from tests.distill.tokenizers_for_tests import SENTENCES, TOKENIZERS
 
 WORDS = sorted({word for sentence in SENTENCES for word in sentence.split()})
@@ -150,7 +150,7 @@ def test_words_beyond_the_cut_have_no_token() -> None:
 
 
 def test_more_texts_than_a_chunk_keep_their_words() -> None:
-    from distill.tokens import CHUNK
+    from distill.reading.tokens import CHUNK
 
     texts = [SENTENCES[row % 4] for row in range(CHUNK + 3)]
     spans = gather_words(split_words(text) for text in texts)
@@ -176,7 +176,7 @@ def test_no_words_and_no_texts_are_no_fault() -> None:
 def test_how_words_are_packed_does_not_matter(monkeypatch: pytest.MonkeyPatch, texts: list[str]) -> None:
     whole = gather_words(split_words(text) for text in texts)
     with monkeypatch.context() as patched:
-        patched.setattr("distill.words._PACK_WORDS", 3)
+        patched.setattr("distill.reading.words._PACK_WORDS", 3)
         packed = gather_words(split_words(text) for text in texts)
     assert np.array_equal(whole.bounds, packed.bounds)
     assert np.array_equal(whole.offsets, packed.offsets)

@@ -20,12 +20,15 @@ from contract.manifest import MANIFEST
 from contract.progress import silent
 from contract.run import REPORT, REPORT_PAGE, RUN_VERSION
 from contract.store import Store
-from distill import exchange_http, worker
-from distill.exchange import Exchange
-from distill.exchange_folder import FolderExchange
-from distill.exchange_http import HttpExchange
-from distill.outcome import read_report
+from distill import worker
+from distill.exchange import api as exchange_http
+from distill.exchange.api import HttpExchange
+from distill.exchange.exchange import Exchange
+from distill.exchange.folder import FolderExchange
 from distill.pipeline import run_distillation
+from distill.reporting.outcome import read_report
+from distill.teachers.labels import VERSION as LABELS_VERSION
+from distill.teachers.teacher import VERSION as TEACHER_VERSION
 from distill.worker import build_job
 from jobs.settings import WorkerSettings
 from tests.distill.tiny import config_of, make_encoder, make_transfer_set, neighbour, utterances, write_task
@@ -144,7 +147,8 @@ def test_a_job_says_what_came_of_it_and_the_report_names_no_path(tmp_path: Path,
     assert made.says["metrics"]["student"] == dict(report.metrics.finetuned)
     assert made.says["metrics"]["teacher"] == dict(report.teacher.metrics)
     assert list(dict.fromkeys(stages)) == [
-        "teacher", "testing teacher", "labels", "distill", "testing distill", "finetune", "testing finetune",
+        "teacher", "testing teacher", "texts", "labels", "tokens", "reading labels",
+        "distill", "testing distill", "finetune", "testing finetune",
     ]  # fmt: skip
     assert report.settings["task"]["path"] == "task"
     assert report.settings["teacher"]["model"] == report.teacher.model == "tiny"
@@ -230,10 +234,13 @@ def test_a_worker_without_the_folder_makes_the_same_run_and_it_is_there(
     store = there(over, tmp_path)
     run = open_artifact(store.path("run", "r"), "run", version=RUN_VERSION)
     assert (run.id, run.verify()) == (whole, [])
-    assert len(store.names("teacher")) == len(store.names("labels")) == 1
-    for kind in ("teacher", "labels"):
-        for name in store.names(kind):  # type: ignore[arg-type]
-            assert open_artifact(store.path(kind, name), kind, version=1).verify() == []  # type: ignore[arg-type]
+    found = {kind: store.names(kind) for kind in ("teacher", "labels")}  # type: ignore[arg-type]
+    assert {kind: len(names) for kind, names in found.items()} == {"teacher": 1, "labels": 2}, (
+        "of texts and of the test"
+    )
+    for kind, version in (("teacher", TEACHER_VERSION), ("labels", LABELS_VERSION)):
+        for name in found[kind]:
+            assert open_artifact(store.path(kind, name), kind, version=version).verify() == []  # type: ignore[arg-type]
     assert not list(store.root.glob(".arrivals/*.*.*"))
 
 

@@ -18,7 +18,7 @@ from contract.draft import Plan, drafting
 from contract.schemas import NEIGHBOUR, TRANSFER_SET
 from contract.store import Store
 from distill.config import RunConfig, make_config
-from distill.pretrained import quiet
+from distill.models.pretrained import quiet
 
 TOPICS = {
     "lights": "lamp bulb bright dim glow",

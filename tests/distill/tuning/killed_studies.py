@@ -13,8 +13,8 @@ import signal
 import sys
 from pathlib import Path
 
-from distill.checkpoint import Checkpoint
-from distill.study import open_study_artifact, run_study
+from distill.training.checkpoint import Checkpoint
+from distill.tuning.study import open_study_artifact, run_study
 from distill.tuning.validation import Validation
 from tests.distill.killed_runs import die_at
 from tests.distill.tuning.world import make_search_world, options, small_space

@@ -15,10 +15,10 @@ import optuna
 import pytest
 
 from contract.errors import BadInput
-from distill.search_space import raw_settings
-from distill.study import run_study
 from distill.tuning.outcome import read_study
 from distill.tuning.run_toml import to_toml
+from distill.tuning.search_space import raw_settings
+from distill.tuning.study import run_study
 from distill.tuning.trial_storage import JOURNAL, TrialStorage, open_storage
 from distill.tuning.validation import Validation
 from tests.distill.tuning.world import make_search_world, options, small_space
@@ -72,7 +72,14 @@ def test_a_killed_study_goes_on_to_the_same_study(tmp_path: Path) -> None:
         typed = [sys.executable, "-m", "tests.distill.tuning.killed_studies", str(tmp_path / str(seed)), str(seed)]
         ended = subprocess.run(typed, cwd=ROOT, capture_output=True, text=True, check=True)
         told = json.loads(ended.stdout.splitlines()[-1])
-        assert told["left"] == ["best.toml", "manifest.json", "study.html", "study.json", "trials.parquet"]
+        assert told["left"] == [
+            "best.toml",
+            "history.jsonl",
+            "manifest.json",
+            "study.html",
+            "study.json",
+            "trials.parquet",
+        ]
         ids.add(told["id"])
         lives += told["lives"]
     store, config = make_search_world(tmp_path / "whole")

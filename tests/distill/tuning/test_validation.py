@@ -8,8 +8,8 @@ import pytest
 
 from contract.errors import BadInput
 from contract.task import read_task
-from distill.gold import read_gold
-from distill.texts import open_transfer_set, read_texts, text_id
+from distill.reading.gold import read_gold
+from distill.reading.texts import open_transfer_set, read_texts, text_id
 from distill.tuning.validation import TrialStore, Validation, choose_validation, judged_config
 from tests.distill.tuning.world import make_search_world
 

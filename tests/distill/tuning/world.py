@@ -7,8 +7,8 @@ from typing import Any
 
 from contract.store import Store
 from distill.config import RunConfig, make_config
-from distill.search_space import Space, make_space, raw_settings
-from distill.study import StudyOptions
+from distill.tuning.search_space import Space, make_space, raw_settings
+from distill.tuning.study import StudyOptions
 from tests.distill.tiny import make_world, utterances, write_task
 
 
