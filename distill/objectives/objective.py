@@ -14,8 +14,8 @@ from distill.models.states import Said, Shape, Sight
 from distill.objectives.intermediate import Intermediate, make_intermediate
 from distill.objectives.masked import MaskedHead, masked_token_loss
 from distill.objectives.share import WHOLE, Share
-from distill.reading.examples import Targets
 from distill.reading.gold import NO_LABEL
+from distill.reading.source import Targets
 from distill.settings.objective import ObjectiveConfig, SoftTargets
 from distill.settings.teacher import Pooling
 

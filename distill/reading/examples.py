@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,19 +14,8 @@ from distill.models.states import Said, Speaker
 from distill.reading.gold import Gold
 from distill.reading.scattered import Scattered
 from distill.reading.slots import SlotLessons
+from distill.reading.source import Targets, taught
 from distill.reading.tokens import Batch, Tokens
-
-
-@dataclass(frozen=True)
-class Targets:
-    """What is gold about a batch; None for what the task has not.
-
-    A class, tag or amount that is not known is NO_LABEL or NaN. `tags` are of the words that have a token, in order.
-    """
-
-    classes: Tensor | None = None  # (B,) int64
-    amounts: Tensor | None = None  # (B,)
-    tags: Tensor | None = None  # (W,) int64
 
 
 @dataclass(frozen=True)
@@ -61,14 +50,7 @@ class Examples:
         return Said(logits, slot_logits=None if teacher is None else _on(device, teacher.rows(self._words(rows))))
 
     def taught(self, rows: npt.NDArray[np.int64], batch: Batch) -> Said:
-        """What the teacher says of `batch`, which is made of the texts of `rows`: stored logits and live states."""
-        device = batch.input_ids.device.type
-        stored = self.stored(rows, device)
-        if self.teacher is None:
-            return stored
-        read = batch if self.teacher_tokens is None else self.teacher_tokens.batch(rows, device)
-        live = self.teacher(read)
-        return replace(stored, states=live.states, masked=live.masked)
+        return taught(self, rows, batch)
 
     def _words(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The numbers of the words in `Batch.words`."""

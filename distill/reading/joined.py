@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill.models.states import Said, Speaker
-from distill.reading.examples import Targets
-from distill.reading.source import ExampleSource, Rows, TokenSource, taught
+from distill.reading.source import ExampleSource, Rows, Targets, TokenSource, taught
 from distill.reading.tokens import Batch
 
 Part = TypeVar("Part")

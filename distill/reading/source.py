@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from distill.models.states import Said, Speaker
-from distill.reading.examples import Targets
 from distill.reading.tokens import Batch
 
 Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What is gold about a batch; None for what the task has not.
+
+    A class, tag or amount that is not known is NO_LABEL or NaN. `tags` are of the words that have a token, in order.
+    """
+
+    classes: Tensor | None = None  # (B,) int64
+    amounts: Tensor | None = None  # (B,)
+    tags: Tensor | None = None  # (W,) int64
 
 
 class TokenSource(Protocol):

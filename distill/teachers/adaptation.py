@@ -28,8 +28,9 @@ from distill.models.device import Device
 from distill.models.masked import MaskedLM, Masking, guessing
 from distill.models.states import Said
 from distill.objectives.share import WHOLE, Share
-from distill.reading.examples import Examples, Targets
+from distill.reading.examples import Examples
 from distill.reading.gold import Gold
+from distill.reading.source import Targets
 from distill.reading.texts import read_texts, text_id
 from distill.reading.tokens import tokenize
 from distill.reporting.outcome import AdaptationFacts, CurvePoint

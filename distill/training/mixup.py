@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from distill.models.states import Said, Speaker
-from distill.reading.examples import Targets
 from distill.reading.gold import NO_LABEL
-from distill.reading.source import ExampleSource, Rows, TokenSource, taught
+from distill.reading.source import ExampleSource, Rows, Targets, TokenSource, taught
 from distill.reading.tokens import Batch, Mixture
 
 _SALT = 0x317B  # so that no other draw of the seed is this one

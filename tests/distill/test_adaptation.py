@@ -23,8 +23,9 @@ from distill.models.device import Device
 from distill.models.masked import Masking, guessing, load_masked_lm
 from distill.models.states import Said
 from distill.pipeline import run_distillation
-from distill.reading.examples import Examples, Targets
+from distill.reading.examples import Examples
 from distill.reading.gold import read_gold
+from distill.reading.source import Targets
 from distill.reading.texts import open_transfer_set
 from distill.reading.tokens import tokenize
 from distill.reporting.outcome import read_report

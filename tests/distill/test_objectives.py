@@ -23,8 +23,8 @@ from distill.objectives.objective import (
     soft_cross_entropy,
     soft_target_loss,
 )
-from distill.reading.examples import Targets
 from distill.reading.gold import NO_LABEL
+from distill.reading.source import Targets
 from distill.settings.objective import ObjectiveConfig, SoftTargets
 from tests.distill.states import LARGE, SMALL, some_states
 

@@ -29,8 +29,8 @@ from distill.models.logits import Logits
 from distill.models.states import Said, Sight
 from distill.objectives.objective import Objective
 from distill.pipeline import run_distillation
-from distill.reading.examples import Targets
 from distill.reading.gold import read_gold
+from distill.reading.source import Targets
 from distill.reading.tokens import Batch
 from distill.reporting.outcome import RunReport, read_report
 from distill.settings.task import Kind
