@@ -73,7 +73,7 @@ def test_the_table_says_no_effect_of_a_difference_that_is_none(comparison: Compa
     cells = {arm.name: arm_cells(arm, group) for arm in group.arms}
     assert cells["task-only"][removed] == cells["task-only"][effect] == MISSING
     assert cells["no distillation"][removed] == MISSING, "the baseline itself"
-    assert cells["retrieved"][removed] == "50.0"
+    assert cells["retrieved"][removed] == "+50.0"
     assert cells["retrieved"][effect] == "+12.0"  # 15 points, a deviation of 1, J of 3 + 3 seeds
 
 
