@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 from contract.errors import BadInput
 from contract.rows import BadRow, refuse_bad_rows
 from contract.task import Target, Task, few_shot, read_task
+from distill.reading.amounts import are_amounts, is_number
 from distill.reading.slots import NO_TAG, is_tag, repair, tags_of
 from distill.reading.tokens import Tokens, tokenize
 from distill.reading.words import WordSpans, gather_words, locate_words
@@ -130,7 +130,7 @@ def read_gold(config: TaskConfig) -> Gold:
         return _slots_alone(config, task)
     target = task.target(config.target)
     train = _labelled(task, config.train_splits, target, "task.train_split")
-    kind = config.kind or ("regression" if _is_regression(train[target]) else "classes")
+    kind = config.kind or ("regression" if are_amounts(pc.unique(train[target]).to_pylist()) else "classes")
     if kind == "regression":
         return _regression(config, task, target, train)
     test = _labelled(task, config.test_splits, target, "task.test_split")
@@ -205,7 +205,7 @@ def _regression(config: TaskConfig, task: Task, target: Target, train: pa.Table)
 
 def _amounts(task: Task, target: Target, rows: pa.Table) -> npt.NDArray[np.float32]:
     for row, value in zip(rows["id"].to_pylist(), rows[target].to_pylist(), strict=True):
-        if not _is_number(value):
+        if not is_number(value):
             raise BadInput(
                 f"Task {task.name}, row {row}: expected an amount as {target}, found {value[:40]!r}; "
                 'mend it, or set task.kind = "classes"'
@@ -305,16 +305,3 @@ def _labelled(task: Task, splits: Sequence[str], target: str, setting: str) -> p
 def _gold_rows(rows: pa.Table, target: str, number: dict[str, int], slots: GoldSlots | None) -> GoldRows:
     labels = rows[target].to_pylist()
     return GoldRows(rows, labels, np.array([number.get(label, NO_LABEL) for label in labels], np.int64), None, slots)
-
-
-def _is_regression(column: pa.ChunkedArray) -> bool:
-    """Labels such as 3.8 are amounts, not classes; whole numbers may be either and are taken as classes."""
-    values = pc.unique(column).to_pylist()
-    return any("." in value for value in values) and all(_is_number(value) for value in values)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from contract.errors import BadInput
 from contract.rows import BadRow
 from contract.task import Target, Task, few_shot
+from distill.reading.amounts import are_amounts
 from distill.settings.task import Kind
 
 VARIETY_WORDS = 2_000  # the first so many: how many different words there are depends on how many one reads
@@ -110,19 +111,6 @@ def _labelled(
 
 def pass_over(bad: BadRow) -> None:
     """A row that cannot be read says nothing."""
-
-
-def are_amounts(labels: Sequence[str]) -> bool:
-    """Whether labels are amounts, as distill reads them: numbers, and some with a point."""
-    different = set(labels)
-    return any("." in label for label in different) and all(map(_is_number, different))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def _variety(texts: Sequence[str]) -> float | None:

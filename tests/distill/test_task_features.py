@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from contract.errors import BadInput
 from contract.task import Task, read_task
-from distill.recommending.task_features import TaskFeatures, are_amounts, features_of, unlikeness
+from distill.reading.amounts import are_amounts
+from distill.recommending.task_features import TaskFeatures, features_of, unlikeness
 
 
 def written(path: Path, rows: Sequence[Mapping[str, object]]) -> Task:
