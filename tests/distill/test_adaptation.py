@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +30,7 @@ from distill.settings.teacher import AdaptConfig
 from distill.teachers.adaptation import ToldTokens, unlabelled_texts
 from distill.teachers.teacher import obtain_teacher, open_teacher
 from distill.tuning.run_toml import to_toml
+from tests.distill.many_lives import told_after_kills
 from tests.distill.masked_lms import make_masked_lm, make_tokenizer
 from tests.distill.test_intermediate_runs import changed
 from tests.distill.tiny import config_of, make_encoder, make_transfer_set, make_world, utterances, write_task
@@ -269,12 +267,5 @@ def test_a_run_that_is_killed_again_and_again_ends_as_the_undisturbed_one(tmp_pa
     whole = run_distillation(store, "r1", config)
     _, again = made_world(tmp_path / "killed", **short)
     (tmp_path / "killed" / "RUN.toml").write_text(to_toml(again.to_json()))
-    command = [sys.executable, "-m", "tests.distill.killed_runs", str(tmp_path / "killed")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(
-        command, cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 0, ended.stderr
-    told = json.loads(ended.stdout.splitlines()[-1])
-    assert told["lives"] >= 3, "nothing was killed"
+    told = told_after_kills(tmp_path / "killed")
     assert told["id"] == whole.id

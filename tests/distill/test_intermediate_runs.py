@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -31,6 +28,7 @@ from distill.students.student import make_student
 from distill.teachers.lessons import obtain_lessons
 from distill.teachers.teacher import obtain_teacher, open_teacher
 from tests.distill.kinds import make_kind
+from tests.distill.many_lives import told_after_kills
 from tests.distill.tiny import make_transfer_set, make_world, neighbour, utterances
 
 CPU = Device("cpu", "float32")
@@ -168,14 +166,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_the_undisturbed_one(tmp_pa
     whole = run_distillation(store, "r1", helped)
     make_world(tmp_path / "killed")
     (tmp_path / "killed" / "RUN.toml").write_text(as_toml(helped))
-    command = [sys.executable, "-m", "tests.distill.killed_runs", str(tmp_path / "killed")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(
-        command, cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 0, ended.stderr
-    told = json.loads(ended.stdout.splitlines()[-1])
-    assert told["lives"] >= 3, "nothing was killed"
+    told = told_after_kills(tmp_path / "killed")
     assert told["id"] == whole.id
 
 

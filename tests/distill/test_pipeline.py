@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +30,7 @@ from distill.reading.tokens import Tokens
 from distill.reporting.outcome import RunReport, read_report
 from distill.teachers.labels import obtain_labels, read_labels
 from distill.teachers.teacher import Teacher, obtain_teacher, open_teacher
+from tests.distill.many_lives import told_after_kills
 from tests.distill.tiny import make_encoder, make_transfer_set, make_world, neighbour, utterances
 
 CPU = Device("cpu", "float32")
@@ -243,14 +241,7 @@ updates = 20
 batch_size = 16
 """
     (tmp_path / "RUN.toml").write_text(toml)
-    command = [sys.executable, "-m", "tests.distill.killed_runs", str(tmp_path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(
-        command, cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 0, ended.stderr
-    told = json.loads(ended.stdout.splitlines()[-1])
-    assert told["lives"] >= 3, "nothing was killed"
+    told = told_after_kills(tmp_path)
     assert told["id"] == run_distillation(finished[0], "r1", finished[1]).id
     assert told["left"] == ["manifest.json", "predictions.parquet", "report.html", "report.json", "student"]
 
