@@ -166,7 +166,8 @@ def test_it_opens_again_and_says_the_same(teacher: Teacher, tmp_path: Path, kind
         ours, theirs = (each.forward(batch_of(each)) for each in (student, opened))
     for one, other in ((ours.logits, theirs.logits), (ours.slot_logits, theirs.slot_logits)):
         assert (one is None) == (other is None)
-        assert one is None or (other is not None and torch.equal(one, other))
+        # the last bit follows where in memory a file's weights are laid
+        assert one is None or (other is not None and torch.allclose(one, other, atol=1e-6))
     assert opened.config.id2label == student.config.id2label
     assert (opened.config.problem_type == "regression") == (kind == "regression")
     assert len(AutoTokenizer.from_pretrained(tmp_path)) == opened.config.vocab_size
