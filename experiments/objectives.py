@@ -1,8 +1,9 @@
 """What to distil by: soft targets alone, or with each intermediate family beside them (papers B and C).
 
 Joint intent and slots on SNIPS and HWU64; one transfer set of retrieved neighbours a task; equal updates for every
-arm but `soft-longer`, which has twice as many: a teacher that runs beside its student takes as long. Weights are the
-papers': 1 for each loss of TinyBERT, MiniLM and Distiller, 100 for PKD, from the middle of its grid of 10 to 1,000.
+arm but `soft-longer`, which has twice as many: comparing states takes time, and with a teacher that runs beside its
+student most of it. Weights are the papers': 1 for each loss of TinyBERT, MiniLM and Distiller, 100 for PKD, from the
+middle of its grid of 10 to 1,000.
 """
 
 from __future__ import annotations
@@ -19,21 +20,20 @@ from experiments.experiment import ENGLISH, Experiment, PlannedRun, distilled
 
 RUN_TOML = Path(__file__).with_name("objectives.toml")
 UPDATES = 1000
-ARMS: Mapping[str, Mapping[str, object]] = MappingProxyType(
-    {
-        NO_DISTILLATION: {},
-        "soft": {},
-        "hidden-mse": {"objective.intermediate": "hidden-mse"},
-        "mi-alpha": {"objective.intermediate": "mi-alpha"},
-        "tinybert": {"objective.intermediate": '["hidden-mse", "attention"]'},
-        "minilmv2": {"objective.intermediate": "minilmv2"},
-        "pkd": {"objective.intermediate": "pkd", "objective.intermediate_weight": 100.0},
-        "hidden-cosine": {"objective.intermediate": "hidden-cosine"},
-        "infonce": {"objective.intermediate": "infonce"},
-        "minilm": {"objective.intermediate": "minilm"},
-        "soft-longer": {"distill.updates": 2 * UPDATES},
-    }
+ALONE: Mapping[str, Mapping[str, object]] = MappingProxyType(
+    {NO_DISTILLATION: {}, "soft": {}, "soft-longer": {"distill.updates": 2 * UPDATES}}
 )
+FAMILIES = (  # an arm, the objectives beside soft targets, and the weight of each
+    ("hidden-mse", "hidden-mse", 1.0),
+    ("mi-alpha", "mi-alpha", 1.0),
+    ("tinybert", '["hidden-mse", "attention"]', 1.0),
+    ("minilmv2", "minilmv2", 1.0),
+    ("pkd", "pkd", 100.0),
+    ("hidden-cosine", "hidden-cosine", 1.0),
+    ("infonce", "infonce", 1.0),
+    ("minilm", "minilm", 1.0),
+)
+OTHERS = tuple((name, name, 1.0) for name in ("attention", "hidden-l2", "hidden-ce", "nwj", "tuba"))
 METRICS = ("sem_er", "accuracy", "span_f1", "ir_er")
 
 
@@ -46,10 +46,24 @@ class Part:
     k: int
     layers: int
     width: int
+    families: tuple[tuple[str, str, float], ...] = FAMILIES
 
     @property
     def name(self) -> str:
         return f"{self.task}-{self.shots or 'full'}"
+
+    @property
+    def arms(self) -> dict[str, Mapping[str, object]]:
+        """The settings of each arm. States are stored: all arms and seeds read what the teacher said once."""
+        beside = {
+            arm: {
+                "objective.intermediate": names,
+                "objective.intermediate_weight": weight,
+                "objective.states": "stored",
+            }
+            for arm, names, weight in self.families
+        }
+        return {**ALONE, **beside}
 
     @property
     def student(self) -> str:
@@ -73,7 +87,7 @@ class Part:
 
 
 PARTS = (
-    Part("snips", 10, 100, 2, 128),
+    Part("snips", 10, 100, 2, 128, (*FAMILIES, *OTHERS)),
     Part("hwu64", 10, 20, 2, 128),
     Part("snips", None, 5, 2, 128),
     Part("hwu64", None, 5, 2, 128),
@@ -91,7 +105,7 @@ def plan(seeds: tuple[int, ...]) -> Experiment:
 
 
 def _runs(part: Part, seed: int) -> Iterator[PlannedRun]:
-    for arm, objective in ARMS.items():
+    for arm, objective in part.arms.items():
         name = f"{part.name}-{part.student}-{arm}-{seed}"
         build = None if arm == NO_DISTILLATION else part.build
         settings = {**part.settings, **objective}

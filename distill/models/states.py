@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -56,6 +56,11 @@ class Sight:
         return Sight(self.hidden or other.hidden, self.attention or other.attention, self.masked or other.masked)
 
 
+What = Literal["hidden", "queries", "keys", "values"]
+QKV: tuple[What, ...] = ("queries", "keys", "values")
+Part = tuple[What, int]  # of what a model computes: what, and of which layer
+
+
 @dataclass(frozen=True)
 class Attention:
     """One layer's queries, keys and values, (B, L, H) each with the heads side by side."""
@@ -65,19 +70,29 @@ class Attention:
     values: Tensor
     heads: int
 
+    def changed(self, change: Callable[[Tensor], Tensor]) -> Attention:
+        """The change made to each of the three."""
+        return Attention(change(self.queries), change(self.keys), change(self.values), self.heads)
+
 
 @dataclass(frozen=True)
 class States:
-    """`hidden[n]` is the output of layer n, (B, L, H); `attention[n - 1]` is layer n's. Empty where not asked for.
+    """`hidden[n]` is the output of layer n, (B, L, H), `attention[n]` what layer n attends by: of the layers at hand.
 
     `mask` is (B, L), 1 where there is a token. `shares` (B, V, L) are those of the tokens in words, where the other
     model reads other tokens.
     """
 
-    hidden: tuple[Tensor, ...]
-    attention: tuple[Attention, ...]
+    hidden: Mapping[int, Tensor]
+    attention: Mapping[int, Attention]
     mask: Tensor
     shares: Tensor | None = None
+
+    def part(self, part: Part) -> Tensor:
+        """One of them, (B, L, H)."""
+        what, layer = part
+        states: Tensor = self.hidden[layer] if what == "hidden" else getattr(self.attention[layer], what)
+        return states
 
     @cached_property
     def compared(self) -> States:
@@ -90,9 +105,12 @@ class States:
         if self.shares is None:
             return self
         of_words = partial(_pool, self.shares)
-        attention = (replace(a, queries=of_words(a.queries), keys=of_words(a.keys), values=of_words(a.values))
-                     for a in self.attention)  # fmt: skip
-        return States(tuple(map(of_words, self.hidden)), tuple(attention), self.shares.any(-1).long())
+        return self.changed(of_words, self.shares.any(-1).long())
+
+    def changed(self, change: Callable[[Tensor], Tensor], mask: Tensor) -> States:
+        """The change made to all that was computed; what is compared is then what stands under `mask`."""
+        hidden = {layer: change(states) for layer, states in self.hidden.items()}
+        return States(hidden, {layer: each.changed(change) for layer, each in self.attention.items()}, mask)
 
 
 @dataclass(frozen=True)
@@ -137,7 +155,8 @@ def watched(speak: Speaker, encoder: nn.Module, sight: Sight) -> Speaker:
             for hook in hooks:
                 hook.remove()
         attention = (Attention(*qkv, config.num_attention_heads) for qkv in zip(*heard, strict=True))
-        return replace(said, states=States(tuple(hidden), tuple(attention), batch.attention_mask, batch.compared))
+        states = States(dict(enumerate(hidden)), dict(enumerate(attention, 1)), batch.attention_mask, batch.compared)
+        return replace(said, states=states)
 
     return watching
 

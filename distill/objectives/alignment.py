@@ -15,9 +15,11 @@ import numpy.typing as npt
 
 from contract.errors import BadInput
 from contract.manifest import Json
-from distill.models.states import Sight
+from distill.models.device import Device
+from distill.models.states import Part, Shape, Sight
 from distill.reading.examples import Examples
 from distill.reading.shelf import Pages
+from distill.reading.stored_states import read_states
 from distill.reading.texts import Texts
 from distill.reading.tokens import Tokens, key_of, read_tokens, settings_of
 from distill.reading.words import NO_TOKEN, Words, lay_words, word_arrays, words_laid
@@ -44,6 +46,26 @@ def beside_teacher(examples: Examples, texts: Texts, student: Student, teacher: 
         texts, (student.tokenizer, student.max_length), (teacher.tokenizer, teacher.max_length)
     )
     return replace(shown, tokens=replace(tokens, words=examples.tokens.words), teacher_tokens=teacher_tokens)
+
+
+def with_stored_states(
+    examples: Examples, texts: Texts, student: Student, teacher: Teacher, parts: frozenset[Part], device: Device
+) -> Examples:
+    """The same as `beside_teacher` made, with these parts of the teacher's states stored in its stead."""
+    assert examples.teacher is not None, "there is a teacher to be asked once"
+    theirs = examples.teacher_tokens is not None
+    reader = teacher if theirs else student
+    key = {**key_of(reader.tokenizer), "max_length": reader.max_length, "teacher": teacher.members[0].artifact.id}
+    states = read_states(
+        texts,
+        examples.teacher_tokens or examples.tokens,
+        key,
+        examples.teacher,
+        Shape.of(teacher.model.encoder.config),
+        parts,
+        device,
+    )
+    return replace(examples, teacher=None, states=states)
 
 
 def read_alike(one: Any, other: Any) -> bool:

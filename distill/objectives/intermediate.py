@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from contract.errors import BadInput
-from distill.models.states import Attention, Shape, Sight, States, pooled
+from distill.models.states import QKV, Attention, Part, Shape, Sight, States, What, pooled
 from distill.objectives.attention import attention_loss
 from distill.objectives.hidden import hidden_cosine, hidden_cross_entropy, hidden_l2, hidden_mse, pkd_loss
 from distill.objectives.layer_mapping import (
@@ -68,6 +68,14 @@ class Intermediate(nn.Module):
     def sight(self) -> Sight:
         """What it must see of both models."""
         return Sight(attention=True) if self.name in OF_ATTENTION else Sight(hidden=True)
+
+    @property
+    def teacher_parts(self) -> frozenset[Part]:
+        """What of the teacher's states it is compared with."""
+        kinds: tuple[What, ...] = ("hidden",)
+        if self.name in OF_ATTENTION:
+            kinds = QKV[:2] if self.name == "attention" else QKV
+        return frozenset((what, layer) for what in kinds for _, layer in self.pairs)
 
     @property
     def unit(self) -> Unit:
@@ -206,7 +214,7 @@ def _refuse_pairs(name: IntermediateName, pairs: tuple[Pair, ...], student: Shap
 def _of_layers(
     loss: Callable[[Attention, Attention, Tensor], Tensor], student: States, teacher: States, pair: Pair
 ) -> Tensor:
-    return loss(student.attention[pair[0] - 1], teacher.attention[pair[1] - 1], student.mask)
+    return loss(student.attention[pair[0]], teacher.attention[pair[1]], student.mask)
 
 
 def _attention_loss(
@@ -227,7 +235,10 @@ def _attention_loss(
 
 def _nothing(states: States) -> Tensor:
     """A loss of nothing, with a gradient of nothing."""
-    seen = (*states.hidden, *(kind for a in states.attention for kind in (a.queries, a.keys, a.values)))
+    seen = (
+        *states.hidden.values(),
+        *(kind for a in states.attention.values() for kind in (a.queries, a.keys, a.values)),
+    )
     return torch.stack([0.0 * tensor.sum() for tensor in seen]).sum()
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.models.states import Said, Shape, Sight
+from distill.models.states import Part, Said, Shape, Sight
 from distill.objectives.intermediate import Intermediate, make_intermediate
 from distill.objectives.masked import MaskedHead, masked_token_loss
 from distill.objectives.share import WHOLE, Share
@@ -100,6 +100,11 @@ class Objective:
         for _, intermediate in self.intermediates:
             seen |= intermediate.sight
         return seen
+
+    @property
+    def teacher_parts(self) -> frozenset[Part]:
+        """What of the teacher's states it needs."""
+        return frozenset(part for _, intermediate in self.intermediates for part in intermediate.teacher_parts)
 
     @property
     def helpers(self) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from distill.reading.gold import Gold
 from distill.reading.scattered import Scattered
 from distill.reading.slots import SlotLessons
 from distill.reading.source import Targets, taught
+from distill.reading.stored_states import StoredStates
 from distill.reading.tokens import Batch, Tokens
 
 
@@ -22,9 +23,9 @@ from distill.reading.tokens import Batch, Tokens
 class Examples:
     """What there is to learn: tokens, gold classes (NO_LABEL where unknown), the teacher's logits where they are.
 
-    A regression has `amounts` (NaN where unknown) in the classes' stead, a task of slots alone neither. The teacher's
-    states are too large to store: `teacher`, frozen, is asked for them on the very batch, or on its own tokens of it
-    where it reads others.
+    A regression has `amounts` (NaN where unknown) in the classes' stead, a task of slots alone neither. For its states
+    the teacher, frozen, is asked on the very batch, or on its own tokens of it where it reads others; or `states` are
+    stored.
     """
 
     tokens: Tokens
@@ -34,6 +35,7 @@ class Examples:
     slots: SlotLessons | None = None
     teacher: Speaker | None = None
     teacher_tokens: Tokens | None = None
+    states: StoredStates | None = None
 
     def targets(self, rows: npt.NDArray[np.int64], device: str) -> Targets:
         """What is gold about the texts of `rows`, beside `tokens.batch(rows)`."""
@@ -50,7 +52,11 @@ class Examples:
         return Said(logits, slot_logits=None if teacher is None else _on(device, teacher.rows(self._words(rows))))
 
     def taught(self, rows: npt.NDArray[np.int64], batch: Batch) -> Said:
-        return taught(self, rows, batch)
+        if self.states is None:
+            return taught(self, rows, batch)
+        device = batch.input_ids.device.type
+        read = batch if self.teacher_tokens is None else self.teacher_tokens.batch(rows, device)
+        return replace(self.stored(rows, device), states=self.states.of(rows, read))
 
     def _words(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The numbers of the words in `Batch.words`."""

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import IO, Any
 
@@ -114,39 +115,63 @@ class Shelf:
         Another process that is at it is waited for; one that was killed is begun anew. CorruptArtifact when a file is
         no longer what was written, NoSpace when the disk is full.
         """
-        plan = Plan("reading", VERSION, {**params, "byte_order": sys.byteorder})
-        directory = self.folder / f"{what}-{hashlib.sha256(canonical_json(asdict(plan))).hexdigest()[:16]}"
-        with drafting_shared(directory, plan, progress=self.progress) as draft:
-            made = draft.finished is None
-            if made:
-                facts = _made(draft, files, make)
+        return self.obtain_together({what: params}, files, lambda drafts: {what: make(drafts[what])})[what]
+
+    def obtain_together(
+        self,
+        wanted: Mapping[str, Mapping[str, Json]],
+        files: Sequence[str],
+        make: Callable[[Mapping[str, Draft]], Mapping[str, Mapping[str, Json]]],
+    ) -> dict[str, Laid]:
+        """The same of several entries that have the same files; `make` makes at once all that were not there."""
+        plans = {what: Plan("reading", VERSION, {**of, "byte_order": sys.byteorder}) for what, of in wanted.items()}
+        with ExitStack() as stack:
+            drafts = {  # locked in one order by everybody, so that no two wait for one another
+                what: stack.enter_context(drafting_shared(self._directory(what, plan), plan, progress=self.progress))
+                for what, plan in sorted(plans.items())
+            }
+            missing = {what: draft for what, draft in drafts.items() if draft.finished is None}
+            facts = _made(missing, files, make) if missing else {}
+            for what, draft in missing.items():
                 draft.keep("lay", dict.fromkeys(files, 0))
-                draft.finish(facts=facts)
-            assert draft.finished is not None, "it was finished just now"
-            laid = Laid(directory, draft.finished)
-            os.utime(directory / MANIFEST)  # it was used: others are older
-        if made:
-            self._tidy(directory)
+                draft.finish(facts=facts[what])
+            laid = {what: _laid(draft) for what, draft in drafts.items()}
+        if missing:
+            self._tidy([laid[what].directory for what in missing])
         return laid
 
-    def _tidy(self, newest: Path) -> None:
+    def _directory(self, what: str, plan: Plan) -> Path:
+        return self.folder / f"{what}-{hashlib.sha256(canonical_json(asdict(plan))).hexdigest()[:16]}"
+
+    def _tidy(self, newest: Sequence[Path]) -> None:
         """Keep to the bound: the longest unused go, but none that a process is making. Maps of one that went stay."""
         entries = [path for path in self.folder.glob("[!.]*") if path.is_dir()]
         sizes = {path: _bytes_of(path) for path in entries}
         beyond = sum(sizes.values()) - self.max_bytes
         for path in sorted(entries, key=_last_used):
-            if beyond > 0 and path != newest:
+            if beyond > 0 and path not in newest:
                 beyond -= sizes[path] if _remove(path) else 0
 
 
-def _made(draft: Draft, files: Sequence[str], make: Callable[[Draft], Mapping[str, Json]]) -> Mapping[str, Json]:
+def _made(
+    drafts: Mapping[str, Draft],
+    files: Sequence[str],
+    make: Callable[[Mapping[str, Draft]], Mapping[str, Mapping[str, Json]]],
+) -> Mapping[str, Mapping[str, Json]]:
     """What `make` returns; where it fails, a full disk is not kept full by what is half written."""
     try:
-        return make(draft)
+        return make(drafts)
     except BaseException:
-        for name in files:
+        for draft, name in product(drafts.values(), files):
             draft.partial(name).unlink(missing_ok=True)
         raise
+
+
+def _laid(draft: Draft) -> Laid:
+    """A finished entry, which is now in use: others are older."""
+    assert draft.finished is not None, "it was finished before, or just now"
+    os.utime(draft.directory / MANIFEST)
+    return Laid(draft.directory, draft.finished)
 
 
 def _remove(directory: Path) -> bool:

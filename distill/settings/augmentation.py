@@ -164,6 +164,12 @@ def refuse_augmentation(
             "augmentation.gold keeps gold labels, which objective.hard_weight = 0 does not learn; raise it, or leave "
             "gold out"
         )
+    remade = next((name for name in ("augmentation", "mixup") if used[name]), None)
+    if remade and objective.states == "stored":
+        raise ValueError(
+            f'objective.states = "stored" keeps the states of the transfer set\'s own texts, found {remade}, which '
+            'makes others; take states = "live", or leave it out'
+        )
     if used["mixup"]:
         _refuse_mixup(mixup, objective, of_words=of_words)
 

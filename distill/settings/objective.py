@@ -21,15 +21,17 @@ IntermediateName = Literal[
 class ObjectiveConfig(Section):
     """What a student distils by: losses, each times its weight, added up. Gold labels count where a text has one.
 
-    `intermediate` is "none", one name, or several with one `intermediate_weight` for all or one each; the teacher then
-    runs beside the student. `layer_mapping` is [top for minilm and minilmv2, as in their papers, skip for the rest], or
-    `layer_pairs` say it: [[student layer, teacher layer], …]. `pooling`, by which pkd and the mutual-information family
-    make a text's state of its tokens', is [the teacher's own]. `alpha` is mi-alpha's: 1 is infonce, 0 is tuba.
-    `relation_heads` are minilmv2's, [as many as the teacher has heads]. `mlm_weight` is that of telling masked tokens
-    as the teacher tells them, which must be a masked language model with the student's tokenizer.
+    `intermediate` is "none", one name, or several with one `intermediate_weight` for all or one each. The teacher's
+    `states` are then "live", the teacher running beside the student, or "stored": laid down once on disk, two bytes a
+    number, for every epoch and run, which repays where a text is met more than once. `layer_mapping` is [top for minilm
+    and minilmv2, as in their papers, skip for the rest], or `layer_pairs` say it: [[student layer, teacher layer], …].
+    `pooling`, by which pkd and the mutual-information family make a text's state of its tokens', is [the teacher's
+    own]. `alpha` is mi-alpha's: 1 is infonce, 0 is tuba. `relation_heads` are minilmv2's, [as many as the teacher has
+    heads]. `mlm_weight` is that of telling masked tokens as the teacher tells them, which must be a masked language
+    model with the student's tokenizer.
     """
 
-    later = frozenset({"mlm_weight"})
+    later = frozenset({"mlm_weight", "states"})
 
     soft_weight: Weight = 1.0
     hard_weight: Weight = 0.0
@@ -43,6 +45,7 @@ class ObjectiveConfig(Section):
     alpha: Share = 0.9
     relation_heads: Annotated[int, Field(ge=1)] | None = None
     mlm_weight: Weight = 0.0
+    states: Literal["live", "stored"] = "live"
 
     @field_validator("intermediate", "intermediate_weight", mode="before")
     @classmethod
@@ -70,6 +73,12 @@ class ObjectiveConfig(Section):
             )
         if not (self.soft_weight or self.hard_weight or names or self.mlm_weight):
             raise ValueError("every weight is 0, so that nothing is learnt; raise soft_weight, or name an intermediate")
+        if self.states == "stored" and (self.mlm_weight or not names):
+            raise ValueError(
+                'states = "stored" keeps the states that an intermediate objective needs, found '
+                + ("none; name one" if not names else "mlm_weight, which masks anew in every batch; leave one out")
+                + ', or take states = "live"'
+            )
         if self.layer_mapping and self.layer_pairs:
             raise ValueError("layer_mapping and layer_pairs both say which layers are compared; leave one out")
         return self

@@ -72,7 +72,7 @@ def distill_student(course: Course, student: Student, teacher: Teacher, lessons:
     recipe = Recipe.of(config.distill, config.distill.updates, config.seed)
 
     def subject() -> Subject:
-        return taught_subject(config, course.gold, student, teacher, lessons, objective, recipe)
+        return taught_subject(config, course.gold, student, teacher, lessons, objective, recipe, course.device)
 
     return _learn("distill", course, student, subject, objective, recipe)
 

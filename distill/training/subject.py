@@ -10,8 +10,9 @@ import numpy as np
 from contract.errors import BadInput
 from distill.augmentation.gold import gold_of_copies
 from distill.config import RunConfig
+from distill.models.device import Device
 from distill.models.states import Sight, Speaker
-from distill.objectives.alignment import beside_teacher
+from distill.objectives.alignment import beside_teacher, with_stored_states
 from distill.objectives.intermediate import OF_ATTENTION, OF_TOKENS
 from distill.objectives.objective import Objective
 from distill.reading.examples import Examples, gold_examples
@@ -50,9 +51,10 @@ def taught_subject(
     lessons: Lessons,
     objective: Objective,
     recipe: Recipe,
+    device: Device,
 ) -> Subject:
     """A transfer set with what was made of it, as its teacher sees it; mixed, and by a curriculum, where asked."""
-    examples = _examples(config, gold, student, teacher, lessons, objective)
+    examples = _examples(config, gold, student, teacher, lessons, objective, device)
     order = _order(config, lessons, examples, recipe)
     speak = student.shown(objective.sight)
     if config.mixup.batches == "none":
@@ -62,12 +64,21 @@ def taught_subject(
 
 
 def _examples(
-    config: RunConfig, gold: Gold, student: Student, teacher: Teacher, lessons: Lessons, objective: Objective
+    config: RunConfig,
+    gold: Gold,
+    student: Student,
+    teacher: Teacher,
+    lessons: Lessons,
+    objective: Objective,
+    device: Device,
 ) -> ExampleSource:
     def of(some: Lessons, gold: Gold) -> Examples:
-        stored = some.examples(student, gold)
-        live = objective.sight or config.mixup.targets == "live"
-        return beside_teacher(stored, some.texts, student, teacher, objective.sight) if live else stored
+        taught = some.examples(student, gold)
+        if objective.sight or config.mixup.targets == "live":
+            taught = beside_teacher(taught, some.texts, student, teacher, objective.sight)
+        if config.objective.states == "stored":
+            taught = with_stored_states(taught, some.texts, student, teacher, objective.teacher_parts, device)
+        return taught
 
     if not lessons.generations:
         return of(lessons, gold)

@@ -42,10 +42,7 @@ def shares_of(texts: list[list[list[int]]], length: int) -> Tensor:
 
 def changed(states: States, change: Callable[[Tensor], Tensor]) -> States:
     """The change made to all that a model computed; masks and shares stay."""
-    attention = tuple(
-        replace(a, queries=change(a.queries), keys=change(a.keys), values=change(a.values)) for a in states.attention
-    )
-    return replace(states, hidden=tuple(map(change, states.hidden)), attention=attention)
+    return replace(states.changed(change, states.mask), shares=states.shares)
 
 
 def disturbed_where(states: States, silent: Tensor) -> States:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -28,24 +26,22 @@ def some_states(seed: int, shape: Shape, mask: Tensor = MASK, *, grad: bool = Fa
     if grad:
         hidden = [states.requires_grad_() for states in hidden]
     attention = [some_attention(seed + layer, shape, mask, grad=grad) for layer in range(shape.layers)]
-    return States(tuple(hidden), tuple(attention), mask)
+    return States(dict(enumerate(hidden)), dict(enumerate(attention, 1)), mask)
 
 
 def leaves(states: States) -> list[Tensor]:
     """Every tensor in them."""
-    return [*states.hidden, *(t for a in states.attention for t in (a.queries, a.keys, a.values))]
+    return [*states.hidden.values(), *(t for a in states.attention.values() for t in (a.queries, a.keys, a.values))]
 
 
 def rolled(attention: Attention) -> Attention:
     """The texts of the batch in another order."""
-    queries, keys, values = (t.roll(1, 0) for t in (attention.queries, attention.keys, attention.values))
-    return replace(attention, queries=queries, keys=keys, values=values)
+    return attention.changed(_next)
 
 
 def with_other_padding(attention: Attention) -> Attention:
     """The same for every real token, and nonsense where there is none."""
-    hidden = (disturbed(t) for t in (attention.queries, attention.keys, attention.values))
-    return replace(attention, **dict(zip(("queries", "keys", "values"), hidden, strict=True)))
+    return attention.changed(disturbed)
 
 
 def disturbed(states: Tensor) -> Tensor:
@@ -54,10 +50,12 @@ def disturbed(states: Tensor) -> Tensor:
 
 def rolled_states(states: States) -> States:
     """Texts in another order, their masks not."""
-    hidden = tuple(t.roll(1, 0) for t in states.hidden)
-    return replace(states, hidden=hidden, attention=tuple(map(rolled, states.attention)))
+    return states.changed(_next, states.mask)
 
 
 def disturbed_states(states: States) -> States:
-    hidden = tuple(map(disturbed, states.hidden))
-    return replace(states, hidden=hidden, attention=tuple(map(with_other_padding, states.attention)))
+    return states.changed(disturbed, states.mask)
+
+
+def _next(states: Tensor) -> Tensor:
+    return states.roll(1, 0)

@@ -81,7 +81,7 @@ def test_only_what_is_needed_is_seen(name: str) -> None:
     objective = make(name)
     sight = objective.sight
     assert sight in (Sight(hidden=True), Sight(attention=True))
-    seen = [replace(s, **{"attention": ()} if sight.hidden else {"hidden": ()}) for s in (student, teacher)]
+    seen = [replace(s, **{"attention": {}} if sight.hidden else {"hidden": {}}) for s in (student, teacher)]
     assert torch.equal(objective(*seen), objective(student, teacher))
 
 
@@ -123,7 +123,7 @@ def test_attention_is_that_of_the_mapped_layers(name: str) -> None:
     """Layers are numbered from 1: of [1, 4] the student's first is compared with the teacher's fourth."""
     student, teacher = models()
     objective, first = make(name, layer_pairs=((1, 4),)), make(name, layer_pairs=((1, 1),))
-    moved = replace(teacher, attention=(teacher.attention[3], *teacher.attention[1:]))
+    moved = replace(teacher, attention={**teacher.attention, 1: teacher.attention[4]})
     assert torch.equal(objective(student, teacher), first(student, moved))
     assert not torch.isclose(objective(student, teacher), first(student, teacher), rtol=1e-4)
 
@@ -165,7 +165,7 @@ def test_transport_of_layers_that_agree_matches_them() -> None:
     shape = replace(SMALL, layers=3)
     teacher = some_states(1, shape)
     order = (2, 3, 1)
-    student = States((teacher.hidden[0], *(teacher.hidden[layer] for layer in order)), (), MASK)
+    student = States(dict(enumerate(teacher.hidden[layer] for layer in (0, *order))), {}, MASK)
     objective = make("hidden-mse", shape, shape, layer_mapping="emd")
     assert objective(student, teacher).item() == 0
     assert make("hidden-mse", shape, shape, layer_mapping="first")(student, teacher).item() > 0.1
@@ -173,7 +173,7 @@ def test_transport_of_layers_that_agree_matches_them() -> None:
 
 def test_a_loss_that_is_no_number_is_left_to_the_loop_to_tell() -> None:
     student, teacher = models()
-    broken = States(tuple(states * float("inf") for states in student.hidden), (), MASK)
+    broken = student.changed(lambda states: states * float("inf"), MASK)
     assert not make("hidden-mse", layer_mapping="emd")(broken, teacher).isfinite()
 
 
@@ -228,11 +228,7 @@ def pooled_by_hand(states: States, words: list[list[list[int]]]) -> States:
                 made[text, word] = tensor[text, tokens].mean(0)
         return made
 
-    attention = tuple(
-        replace(a, queries=mean(a.queries), keys=mean(a.keys), values=mean(a.values)) for a in states.attention
-    )
-    mask = torch.tensor([[int(word < len(of_text)) for word in range(3)] for of_text in words])
-    return States(tuple(map(mean, states.hidden)), attention, mask)
+    return states.changed(mean, torch.tensor([[int(word < len(of_text)) for word in range(3)] for of_text in words]))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in OF_POOLED])
@@ -330,8 +326,8 @@ def test_a_words_attention_is_the_mean_over_the_pairs_of_its_tokens() -> None:
     """By the book: scores of all pairs of tokens, their mean, and a softmax over the words."""
     student, teacher = some_aligned(replace(SMALL, heads=1), replace(LARGE, heads=1))
     for states, words in ((student, OF_STUDENT), (teacher, OF_TEACHER)):
-        tokens = attention_scores(states.attention[0])[0, 0]
-        of_words = attention_scores(states.compared.attention[0])[0, 0]
+        tokens = attention_scores(states.attention[1])[0, 0]
+        of_words = attention_scores(states.compared.attention[1])[0, 0]
         for one, query in enumerate(words[0]):
             for other, key in enumerate(words[0]):
                 pairs = torch.stack([tokens[a, b] for a in query for b in key])

@@ -186,7 +186,7 @@ def test_the_teacher_sees_the_same_mixed_input() -> None:
     said, taught = speak(batch), examples.taught(ROWS, batch)
     assert said.states is not None
     assert taught.states is not None
-    for ours, theirs in zip(said.states.hidden, taught.states.hidden, strict=True):
+    for ours, theirs in zip(said.states.hidden.values(), taught.states.hidden.values(), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-6)
     assert torch.allclose(said.logits, taught.logits, atol=1e-6)
     stored = replace(examples, live=False).taught(ROWS, batch)

@@ -64,11 +64,7 @@ def _states(shape: Shape, rows: np.ndarray, batch: Batch, seed: int) -> States:
     mask = (np.arange(6) < LENGTHS[:, None]).astype(np.int64)
     whole, longest = some_states(seed, shape, torch.from_numpy(mask)), batch.input_ids.shape[1]
     cut = lambda states: states[rows, :longest]  # noqa: E731
-    attention = tuple(
-        replace(each, queries=cut(each.queries), keys=cut(each.keys), values=cut(each.values))
-        for each in whole.attention
-    )
-    return States(tuple(map(cut, whole.hidden)), attention, batch.attention_mask)
+    return whole.changed(cut, batch.attention_mask)
 
 
 def intermediate(name: str) -> Objective:

@@ -57,8 +57,8 @@ def test_hidden_states_are_the_models_own(kind: str) -> None:
     own = model(**batch.inputs, output_hidden_states=True)
     assert said.states is not None
     assert len(said.states.hidden) == Shape.of(model.config).layers + 1 == 4
-    assert said.states.attention == ()
-    for heard, expected in zip(said.states.hidden, own.hidden_states, strict=True):
+    assert said.states.attention == {}
+    for heard, expected in zip(said.states.hidden.values(), own.hidden_states, strict=True):
         assert torch.equal(heard, expected)
     assert torch.equal(said.logits, own.last_hidden_state)  # type: ignore[arg-type]
 
@@ -69,13 +69,14 @@ def test_queries_and_keys_make_the_models_own_attention(kind: str) -> None:
     states = watched(speaker(model), model, Sight(attention=True))(batch).states
     own = model(**batch.inputs, output_attentions=True).attentions
     assert states is not None
-    assert states.hidden == ()
+    assert states.hidden == {}
     assert len(states.attention) == len(own) == 3
-    for heard, expected in zip(states.attention, own, strict=True):
+    for heard, expected in zip(states.attention.values(), own, strict=True):
         masked = attention_scores(heard).masked_fill(MASK[:, None, None, :] == 0, -1e9)
         assert torch.allclose(masked.softmax(-1), expected, atol=1e-6)
         assert heard.values.shape == (2, 5, 12)
-    assert len({tuple(attention.values.flatten().tolist()) for attention in states.attention}) == 3, "three layers"
+    values = {tuple(attention.values.flatten().tolist()) for attention in states.attention.values()}
+    assert len(values) == 3, "three layers"
 
 
 def test_nothing_of_the_listening_stays() -> None:
@@ -102,7 +103,7 @@ def test_gradients_go_through_what_was_heard() -> None:
     model = model_of(KINDS["bert"])
     states = watched(speaker(model), model, Sight(hidden=True, attention=True))(some_batch()).states
     assert states is not None
-    (states.hidden[1].sum() + states.attention[0].values.sum()).backward()  # type: ignore[no-untyped-call]
+    (states.hidden[1].sum() + states.attention[1].values.sum()).backward()  # type: ignore[no-untyped-call]
     touched = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert any("layer.0" in name for name in touched)
     assert not any("layer.2" in name for name in touched)

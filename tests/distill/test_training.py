@@ -46,7 +46,7 @@ class Bag(nn.Module):
         mask = batch.attention_mask.unsqueeze(-1).float()
         words = self.words(batch.input_ids)
         mean = (words * mask).sum(1) / mask.sum(1)
-        return Said(self.head(self.dropout(mean)), States((words, words.tanh()), (), batch.attention_mask))
+        return Said(self.head(self.dropout(mean)), States({0: words, 1: words.tanh()}, {}, batch.attention_mask))
 
 
 def bag(dropout: float = 0.2) -> Bag:
