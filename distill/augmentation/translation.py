@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-from contract.errors import BadInput
+from contract.errors import BadInput, MissingExtra
 from distill.augmentation.contextual import places_of
 from distill.augmentation.wording import Wording, another_text
 from distill.models.device import Device
@@ -28,6 +28,7 @@ class Translator:
 
     def __init__(self, directory: Path, device: Device) -> None:
         self._device = device
+        _refuse_without_pieces(directory)
         with quiet(), in_a_sentence(directory):
             self._tokenizer: Any = AutoTokenizer.from_pretrained(
                 directory, trust_remote_code=False, local_files_only=True
@@ -69,6 +70,20 @@ class Translator:
             ):
                 done[row] = text.strip()
         return done
+
+
+def _refuse_without_pieces(directory: Path) -> None:
+    """Marian's tokenizers are read by sentencepiece, without which transformers speaks in riddles."""
+    if list(directory.glob("*.spm")) and not _has_sentencepiece():
+        raise MissingExtra(f"The tokenizer of {directory} needs sentencepiece: pip install 'transferset[translation]'")
+
+
+def _has_sentencepiece() -> bool:
+    try:
+        import sentencepiece  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 class BackTranslation:

