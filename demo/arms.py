@@ -32,6 +32,7 @@ class ArmsPlan:
     seeds: tuple[int, ...]
     shots: int | None = None  # labelled utterances a class; None takes all of the train split
     unlabelled: bool = False  # adds the ceiling: all train utterances of the task, without their labels
+    most_unlabelled: int | None = None  # at most so many of them
     heldout: tuple[str, ...] = ("test",)
     student: str = ""
     settings: tuple[str, ...] = ()
@@ -58,7 +59,8 @@ def build_commands(plan: ArmsPlan) -> Iterator[Command]:
     yield [*_build(plan, "augmented", "augmented"), *drawn, *same_size]
     yield [*_build(plan, "task-only", "none"), *few]
     if plan.unlabelled:
-        yield _build(plan, "all-unlabelled", "none")
+        most = ["--budget-rows", str(plan.most_unlabelled)] if plan.most_unlabelled else []
+        yield [*_build(plan, "all-unlabelled", "none"), *most]
 
 
 def arm_runs(plan: ArmsPlan) -> Iterator[ArmRun]:

@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -40,17 +40,26 @@ class _Worker:
     pipe: Connection
 
 
-def run_side_by_side(commands: Sequence[Command], artifacts: Path, *, workers: int | None = None) -> Iterator[Ended]:
+def run_side_by_side(
+    commands: Sequence[Command],
+    artifacts: Path,
+    *,
+    workers: int | None = None,
+    before: Mapping[tuple[str, ...], Command] | None = None,
+) -> Iterator[Ended]:
     """Run commands that do not need each other, begun in their order, on so many workers [one a core].
 
-    Each comes back as soon as it is over, whether it failed or not.
+    What a command needs `before` it runs on the same worker. Each comes back as soon as it is over, whether it failed
+    or not.
     """
+    needed = before or {}
     waiting, busy = list(reversed(commands)), dict[Connection, tuple[_Worker, Command, float]]()
 
     def give(worker: _Worker) -> None:
         if waiting:
             command = waiting.pop()
-            worker.pipe.send(tuple(command))
+            first = needed.get(tuple(command))
+            worker.pipe.send([tuple(each) for each in (first, command) if each is not None])
             busy[worker.pipe] = worker, command, time.monotonic()
         else:
             _end(worker)
@@ -101,7 +110,12 @@ def _work(pipe: Connection, artifacts: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who started it
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
-        pipe.send(_run_quietly(pipe.recv(), artifacts))
+        said, error = "", None
+        for command in pipe.recv():
+            said, error = _run_quietly(command, artifacts)
+            if error is not None:
+                break
+        pipe.send((said, error))
 
 
 def _run_quietly(command: Command, artifacts: Path) -> tuple[str, str | None]:

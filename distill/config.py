@@ -18,6 +18,7 @@ from contract.manifest import Json
 from distill.settings.augmentation import AugmentationConfig, CurriculumConfig, MixupConfig, refuse_augmentation
 from distill.settings.objective import ObjectiveConfig
 from distill.settings.section import Section, Seed
+from distill.settings.selection import SelectionConfig, fault_of_selection
 from distill.settings.student import StudentConfig
 from distill.settings.task import TaskConfig
 from distill.settings.teacher import TeacherConfig
@@ -31,7 +32,7 @@ class TransferSetConfig(Section):
 
 
 class RunConfig(Section):
-    later = frozenset({"processes", "augmentation", "mixup", "curriculum"})
+    later = frozenset({"processes", "augmentation", "mixup", "curriculum", "selection"})
 
     task: TaskConfig
     transfer_set: TransferSetConfig | None = None
@@ -41,6 +42,7 @@ class RunConfig(Section):
     augmentation: AugmentationConfig = AugmentationConfig()
     mixup: MixupConfig = MixupConfig()
     curriculum: CurriculumConfig = CurriculumConfig()
+    selection: SelectionConfig = SelectionConfig()
     distill: DistillConfig = DistillConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     seed: Seed = 0
@@ -105,6 +107,14 @@ class RunConfig(Section):
             None if self.transfer_set is None else self.distill,
             of_words=self.task.kind in ("slots", "joint"),
         )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_selected(self) -> RunConfig:
+        distils, answers = self.transfer_set is not None, self.teacher.answers
+        fault = fault_of_selection(self.selection, self.task.kind, distils=distils, answers=answers)
+        if fault:
+            raise ValueError(fault)
         return self
 
     @property

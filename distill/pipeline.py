@@ -28,9 +28,10 @@ from distill.reading.gold import Gold, read_gold, read_validation
 from distill.reading.texts import open_transfer_set
 from distill.reporting.outcome import Curves, RunReport, Seconds, StudentFacts, TaskFacts, ThresholdFacts, Updates
 from distill.reporting.report import write_report
+from distill.selecting.choices import Choices
 from distill.students.student import Student, identity_of, make_student
 from distill.teachers.answers import TeacherAnswers, obtain_answers, teacher_facts
-from distill.teachers.lessons import Lessons, arm_of, obtain_lessons
+from distill.teachers.lessons import Lessons, arm_of, obtain_lessons, refuse_selection
 from distill.teachers.teacher import Teacher, ready_teacher
 from distill.training.followers import followed
 from distill.training.phase import Course, Learned, distill_student, finetune
@@ -48,6 +49,7 @@ def run_distillation(
     device = choose_device(config.precision)
     with threads():
         gold, valid = read_gold(config.task), read_validation(config.task)
+        refuse_selection(config, gold)
         if config.transfer_set is not None:
             open_transfer_set(store, config.transfer_set.name)  # a wrong name is told before a teacher is trained
         identity = identity_of(config.student)  # and so is a wrong model
@@ -174,7 +176,7 @@ def _report(
         arm=arm_of(config, lessons),
         seed=config.seed,
         task=_task_facts(config, gold),
-        transfer_set=lessons.facts if lessons else None,
+        transfer_set=lessons.facts(Choices.of(course.draft).cost) if lessons else None,
         teacher=teacher_facts(config.to_json()["teacher"], teacher, said, gold, course.device),
         student=_student_facts(config, student, gold),
         updates=Updates(distilled.updates if distilled else 0, finetuned.updates),

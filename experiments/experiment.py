@@ -5,26 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 
 from contract.errors import BadInput
 from demo.arms import ArmRun, ArmsPlan, arm_runs
 from demo.commands import Command, name_of
-from experiments.data import real_data
+from experiments.indexes import ENGLISH as ENGLISH
+from experiments.indexes import index_commands
 
-ENGLISH = "en-lex"  # the lexical index of all English passages
-_QUICK = {"distill.updates": 20, "teacher.updates": 20, "finetune.updates": 10}
+RUNS = "{runs}"  # in a command: the folder of runs, which the plan does not know
+_QUICK = {"distill.updates": 5, "teacher.updates": 5, "finetune.updates": 5, "teacher.adapt.updates": 5}
+_ALWAYS = ("distill.updates", "teacher.updates", "finetune.updates")  # the others where a run sets them
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run. `part` is the comparison it belongs to (a task and a student); `needs` are made before it, in order."""
+    """One run. `part` is the comparison it belongs to (a task and a student); `needs` are made before it, in order.
+
+    `before` is the run whose student it begins with, made by the same worker right before it.
+    """
 
     part: str
     arm: str
     seed: int
     command: Command
     needs: tuple[Command, ...] = ()
+    before: Command | None = None
 
     @property
     def name(self) -> str:
@@ -33,13 +40,42 @@ class PlannedRun:
     @property
     def config(self) -> tuple[Path, list[str]]:
         """Its RUN.toml, and what is set over it."""
-        settings = [value for key, value in zip(self.command, self.command[1:], strict=False) if key == "--set"]
-        return Path(self.command[1]), settings
+        return _config_of(self.command)
+
+    @property
+    def transfer_set(self) -> str | None:
+        """The name of the set it learns from."""
+        return next((told.partition("=")[2] for told in self.config[1] if told.startswith("transfer_set.name=")), None)
+
+    def placed(self, runs: Path) -> PlannedRun:
+        """The same, knowing where the runs lie."""
+        before = None if self.before is None else _placed(self.before, runs)
+        return replace(self, command=_placed(self.command, runs), before=before)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What an experiment sets out to show: that an arm is better than each of the others."""
+
+    arm: str
+    than: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One thing that was varied: in a part, the arms along it, each with how it is labelled."""
+
+    title: str
+    part: str
+    arms: Mapping[str, str]  # arm -> label, in their order
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """`baseline` is the arm that differences are to; `metrics` are shown side by side, the first decides."""
+    """`baseline` is the arm that differences are to; `metrics` are shown side by side, the first decides.
+
+    `claims` are answered in a sentence each. `cut` says in sentences what was made smaller to fit, or left out.
+    """
 
     name: str
     question: str
@@ -47,6 +83,9 @@ class Experiment:
     metrics: tuple[str, ...]
     runs: tuple[PlannedRun, ...]
     is_quick: bool = False
+    claims: tuple[Claim, ...] = ()
+    sweeps: tuple[Sweep, ...] = ()
+    cut: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:
@@ -60,21 +99,23 @@ class Experiment:
             raise BadInput(f"No run of {self.name} fits {pattern!r}; expected one such as {self.runs[0].name}")
         return replace(self, runs=runs)
 
+    def placed(self, runs: Path) -> Experiment:
+        """The same, knowing where the runs lie."""
+        return replace(self, runs=tuple(run.placed(runs) for run in self.runs))
+
 
 def quickened(experiment: Experiment) -> Experiment:
     """The first part with its first seed and a handful of updates: whether it works, not what comes out."""
     first = experiment.runs[0]
     chosen = [run for run in experiment.runs if (run.part, run.seed) == (first.part, first.seed)]
-    changes = [part for key, value in _QUICK.items() for part in ("--set", f"{key}={value}")]
-    runs = [replace(run, command=(*_renamed(run.command, f"quick-{run.name}"), *changes)) for run in chosen]
-    return replace(experiment, runs=tuple(runs), is_quick=True)
+    return replace(experiment, runs=tuple(map(_quick, chosen)), is_quick=True)
 
 
 def runs_of_arms(plan: ArmsPlan) -> Iterable[PlannedRun]:
     """The runs of a comparison of arms, with what they stand on."""
     part = "-".join(part for part in (plan.prefix, plan.student) if part)
     for run in arm_runs(plan):
-        yield _on_the_index(run, part)
+        yield planned(run, part)
 
 
 def distilled(
@@ -86,23 +127,39 @@ def distilled(
         told |= {"arm": arm, "transfer_set.name": name_of(build)}
     chosen = [part for key, value in told.items() for part in ("--set", f"{key}={value}")]
     command = ["distill", str(toml), "--name", name, *chosen]
-    return _on_the_index(ArmRun(arm, seed, command, (build,) if build is not None else ()), part)
+    return planned(ArmRun(arm, seed, command, (build,) if build is not None else ()), part)
 
 
-def index_commands() -> tuple[Command, ...]:
-    """The English corpus and its lexical index."""
-    parts = [str(part) for part in sorted(real_data("generic", "en").glob("part-*.parquet"))]
-    return (
-        ("corpus", "build", *parts, "--name", "en"),
-        ("index", "build", "--corpus", "en", "--name", ENGLISH, "--retrievers", "lexical"),
-    )
+def planned(run: ArmRun, part: str) -> PlannedRun:
+    """A run of an arm, with the corpora and indexes that its sets are made from."""
+    builds = tuple(tuple(build) for build in run.sets)
+    indexes = dict.fromkeys(build[build.index("--index") + 1] for build in builds if "--index" in build)
+    needs = dict.fromkeys(tuple(command) for index in indexes for command in index_commands(index))
+    return PlannedRun(part, run.arm, run.seed, tuple(run.command), (*needs, *builds))
 
 
-def _on_the_index(run: ArmRun, part: str) -> PlannedRun:
-    needs = (*index_commands(), *run.sets) if run.sets else ()
-    return PlannedRun(part, run.arm, run.seed, tuple(run.command), tuple(tuple(need) for need in needs))
+def _quick(run: PlannedRun) -> PlannedRun:
+    if run.before is None:
+        return replace(run, command=_shortened(run.command))
+    before = _shortened(run.before)
+    begun = [part.replace(f"{RUNS}/{name_of(run.before)}/", f"{RUNS}/{name_of(before)}/") for part in run.command]
+    return replace(run, command=_shortened(begun), before=before)
 
 
-def _renamed(command: Command, name: str) -> Command:
+def _shortened(command: Command) -> Command:
+    """A run of its own name and a handful of updates; those it is not to make stay none."""
     at = command.index("--name") + 1
-    return (*command[:at], name, *command[at + 1 :])
+    settings = _config_of(command)[1]
+    told = dict(setting.split("=", 1) for setting in settings)
+    chosen = {key: value for key, value in _QUICK.items() if told.get(key) != "0" and (key in told or key in _ALWAYS)}
+    changes = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
+    return (*command[:at], f"quick-{command[at]}", *command[at + 1 :], *changes)
+
+
+def _config_of(command: Command) -> tuple[Path, list[str]]:
+    settings = [value for key, value in pairwise(command) if key == "--set"]
+    return Path(command[1]), settings
+
+
+def _placed(command: Command, runs: Path) -> Command:
+    return tuple(part.replace(RUNS, str(runs)) for part in command)

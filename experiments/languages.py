@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from demo.arms import ArmsPlan
+from demo.arms import NO_DISTILLATION, ArmsPlan
 from experiments.data import real_data
-from experiments.experiment import ENGLISH, Experiment, PlannedRun, runs_of_arms
+from experiments.experiment import ENGLISH, Claim, Experiment, PlannedRun, runs_of_arms
 
 RUN_TOML = Path(__file__).with_name("languages.toml")
 STUDENTS = {
@@ -25,7 +25,8 @@ def plan(seeds: tuple[int, ...]) -> Experiment:
     """A small student from scratch, then one of the teacher's layers."""
     runs = [run for student in STUDENTS for run in _runs(student, seeds)]
     question = "How far does an English encoder, distilled on English text, go in German, its dialects and beyond?"
-    return Experiment("languages", question, "no distillation", METRICS, tuple(runs))
+    claims = (Claim("retrieved", ("generic-random", "augmented", "task-only", NO_DISTILLATION)),)
+    return Experiment("languages", question, "no distillation", METRICS, tuple(runs), claims=claims)
 
 
 def _runs(student: str, seeds: tuple[int, ...]) -> Iterator[PlannedRun]:

@@ -22,7 +22,11 @@ from distill.pipeline import open_run
 from distill.reporting.outcome import RunReport, read_report
 from experiments.experiment import Experiment, PlannedRun
 from experiments.ledger import Entry, Ledger
+from service.inspection import inspect_transfer_set
+from service.plan import open_transfer_set
 
+# Of what a student learnt from, as `inspect` has them: of its generic text, or where it has none of the task's.
+INSPECTED = ("distinct_1", "distinct_2", "vocabulary_overlap")
 _SCORES = pa.map_(pa.string(), pa.float64())
 _LANGUAGES = pa.list_(
     pa.struct([("lang", pa.string()), ("rows", pa.int64()), ("student", _SCORES), ("teacher", _SCORES)])
@@ -39,6 +43,7 @@ SCHEMA = pa.schema(
         ("teacher", _SCORES),
         ("languages", _LANGUAGES),
         *((name, pa.int64()) for name in ("texts", "test_rows", "parameters", "distill_updates", "finetune_updates")),
+        *((name, pa.float64()) for name in INSPECTED),
         *((name, pa.float64()) for name in ("training_seconds", "seconds")),
         *((name, pa.string()) for name in ("run", "run_id", "task_id", "teacher_id", "transfer_set_id", "labels_id")),
         *((name, pa.string()) for name in ("settings", "commit")),
@@ -63,7 +68,9 @@ def is_finished(store: Store, run: PlannedRun) -> bool:
 def results_table(store: Store, experiment: Experiment) -> pa.Table:
     """The finished runs, in the order of the plan."""
     told = ledger_of(store, experiment).entries()
-    rows = [_row(store, experiment, run, told.get(run.name)) for run in experiment.runs if is_finished(store, run)]
+    finished = [run for run in experiment.runs if is_finished(store, run)]
+    inspected = {name: _inspected(store, name) for name in dict.fromkeys(run.transfer_set for run in finished)}
+    rows = [_row(store, experiment, run, told.get(run.name)) | inspected[run.transfer_set] for run in finished]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
@@ -106,6 +113,16 @@ def _row(store: Store, experiment: Experiment, planned: PlannedRun, entry: Entry
         **_ids(planned.name, artifact),
         "settings": json.dumps(report.settings),
     }
+
+
+def _inspected(store: Store, name: str | None) -> dict[str, float | None]:
+    """Nothing of a set that was removed since."""
+    if name is None or name not in store.names("transfer-set"):
+        return {}
+    found = inspect_transfer_set(open_transfer_set(store, name))
+    side = found.generic if found.generic.texts else found.task
+    overlap = found.vocabulary_overlap if found.generic.texts and found.task.texts else None
+    return dict(zip(INSPECTED, (side.distinct_1, side.distinct_2, overlap), strict=True))
 
 
 def _of_task(report: RunReport) -> dict[str, Any]:

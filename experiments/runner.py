@@ -19,6 +19,7 @@ from demo.workers import run_side_by_side
 from distill.reporting.figures import duration
 from experiments.experiment import Experiment, PlannedRun
 from experiments.forecast import seconds_left
+from experiments.guess import guessed_once, guessed_seconds
 from experiments.ledger import Entry, commit_of
 from experiments.results import is_finished, ledger_of
 
@@ -42,6 +43,19 @@ class Standing:
             return replace(rest, failed={**self.failed, entry.run: entry.error})
         return replace(rest, finished=self.finished + ended, took={**self.took, entry.run: entry.seconds})
 
+    @property
+    def seconds(self) -> float:
+        """How long what is left will take one worker: by the finished runs, and before there are any by a guess."""
+        guessed = seconds_left(self.left, self.finished, self.took, guessed_seconds)
+        assert guessed is not None
+        return guessed + guessed_once(self.left, self.finished)
+
+    def of_part(self, part: str) -> Standing:
+        """That of one part."""
+        chosen = ([run for run in runs if run.part == part] for runs in (self.finished, self.left))
+        finished, left = map(tuple, chosen)
+        return replace(self, finished=finished, left=left)
+
     def text(self, workers: int) -> str:
         """'12 of 54 runs are finished; 42 left, about 1 h 10 min with 2 workers'."""
         total = len(self.finished) + len(self.left) + len(self.failed)
@@ -50,9 +64,7 @@ class Standing:
             said += f", {len(self.failed):,} failed"
         if not self.left:
             return said
-        seconds = seconds_left(self.left, self.finished, self.took)
-        if seconds is None:
-            return f"{said}; {len(self.left):,} left, for how long is known when the first is finished"
+        seconds = self.seconds
         shared = min(workers, len(self.left))
         many = f"{shared} workers" if shared > 1 else "one worker"
         return f"{said}; {len(self.left):,} left, about {duration(seconds / shared)} with {many}"
@@ -73,7 +85,9 @@ def run_experiment(store: Store, experiment: Experiment, *, workers: int) -> Sta
     commit = commit_of(Path(__file__).parent)
     _tell(f"{experiment.name}: {standing.text(workers)}.")
     _prepare(store, standing.left)
-    for ended in run_side_by_side([run.command for run in standing.left], store.root, workers=workers):
+    before = {tuple(run.command): run.before for run in standing.left if run.before is not None}
+    commands = [run.command for run in standing.left]
+    for ended in run_side_by_side(commands, store.root, workers=workers, before=before):
         entry = Entry(name_of(ended.command), round(ended.seconds, 1), commit, ended.error)
         ledger.add(entry)
         standing = standing.after(entry)

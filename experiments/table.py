@@ -2,94 +2,68 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-import pyarrow as pa
 from scipy import stats
 
-from contract.store import Store
-from distill.comparing.comparison import Arm, CompareOptions, Comparison, Group, compare
+from distill.comparing.comparison import Arm, Group
 from distill.comparing.table import BASELINE, group_title
 from distill.comparing.verdict import difference_text
 from distill.judging.bootstrap import CONFIDENCE, Difference
 from distill.judging.metrics import METRICS, Metric
 from distill.reporting.figures import MISSING, count, duration, hundredths
-from experiments.experiment import Experiment
+from experiments.answer import answers_of, sentence_of
+from experiments.compared import Compared, ComparedPart
 
 Row = Mapping[str, Any]
 _FEW = 2  # arms of a group, below which there is nothing to compare
 
 
-@dataclass(frozen=True, eq=False)
-class Compared:
-    """The finished runs of an experiment: a row each, and their comparison by each of its metrics."""
-
-    experiment: Experiment
-    results: pa.Table
-    by_metric: Mapping[str, Comparison]
-
-    @property
-    def deciding(self) -> Comparison:
-        return self.by_metric[self.experiment.metrics[0]]
-
-
-def compare_results(store: Store, experiment: Experiment, results: pa.Table) -> Compared:
-    """Compare them, the differences being to the experiment's baseline."""
-    runs = results["run"].to_pylist()
-    arms = {row["arm"]: row["report_arm"] for row in results.select(["arm", "report_arm"]).to_pylist()}
-    baseline = arms.get(experiment.baseline)
-    return Compared(
-        experiment,
-        results,
-        {
-            metric: compare(store, runs, CompareOptions(experiment.name, baseline, metric=metric))
-            for metric in experiment.metrics
-        },
-    )
-
-
 def table_of(compared: Compared) -> str:
     """The whole page."""
     experiment, results = compared.experiment, compared.results
-    commits = sorted({commit for commit in results["commit"].to_pylist() if commit})
     head = [
         f"# {experiment.name}: {experiment.question}",
+        *(sentence_of(answered) for answered in answers_of(compared)),
         f"{results.num_rows:,} of {len(experiment.runs):,} runs are finished. "
-        f"`{experiment.command}` makes the rest. Commits: {', '.join(commits) or 'not known'}.",
+        f"`{experiment.command}` makes the rest. Commits: {compared.commits}.",
+        *([f"What was cut: {' '.join(experiment.cut)}"] if experiment.cut else []),
         _legend(compared),
     ]
-    groups = [_group(compared, number) for number in range(len(compared.deciding.groups))]
+    groups = [_group(compared, part) for part in compared.parts]
     return "\n\n".join([*head, *groups]) + "\n"
 
 
 def _legend(compared: Compared) -> str:
-    decides = METRICS[compared.experiment.metrics[0]]
+    decides = " or ".join(dict.fromkeys(part.deciding.metric.title for part in compared.parts))
     return (
-        f"{decides.title} decides. ± is the standard deviation over seeds; “mean, 95 %” is Student's interval of the "
+        f"{decides} decides. ± is the standard deviation over seeds; “mean, 95 %” is Student's interval of the "
         f"mean over seeds. Differences are to `{compared.experiment.baseline}`, in points, with the 95 % interval of a "
         "paired bootstrap over test rows; ▲ better and ▼ worse where that interval, in the metric's own column, does "
-        "not hold zero. Time is what a student's training took by the clock, on one thread of a machine that others "
-        "used too."
+        "not hold zero. Distinct-2 is the share of pairs of words that are new in the set’s generic text (where it has "
+        "none, in the task’s), overlap the share of the task’s frequent words that are frequent there. Time is what a "
+        "student's training took by the clock, on one thread of a machine that others used too."
     )
 
 
-def _group(compared: Compared, number: int) -> str:
+def _group(compared: Compared, part: ComparedPart) -> str:
     """One task and student: the table of its arms, best first, then the teacher."""
-    group, metrics = compared.deciding.groups[number], compared.experiment.metrics
-    rows = {row["run"]: row for row in compared.results.to_pylist()}
-    columns = ["arm", "mean, 95 %", "difference", *(_heading(METRICS[metric]) for metric in metrics)]
-    lines = [[*columns, "updates", "time", "seeds"], ["---", *["--:"] * (len(columns) + 2)]]
+    group = part.deciding
+    runs = {run.name for run in group.runs}
+    rows = {row["run"]: row for row in compared.results.to_pylist() if row["run"] in runs}
+    told = ["mean, 95 %", "difference", *(_heading(METRICS[metric]) for metric in part.by_metric)]
+    columns = ["arm", *told, "texts", "distinct-2", "overlap", "updates", "time", "seeds"]
+    lines = [columns, ["---", *["--:"] * (len(columns) - 1)]]
     for arm in reversed(group.arms):
         of_arm = [rows[run] for run in arm.runs]
-        others = [_named(compared.by_metric[metric].groups[number], arm.name) for metric in metrics]
-        scores = [_score(METRICS[metric], other) for metric, other in zip(metrics, others, strict=True)]
+        scores = [_score(METRICS[metric], _named(other, arm.name)) for metric, other in part.by_metric.items()]
         lines.append([*_first_cells(group, arm), *scores, *_last_cells(arm, of_arm)])
-    lines.append([*_teacher_cells(group, list(rows.values()), metrics), "", "", ""])
+    lines += [[*cells, *[""] * (len(columns) - len(cells))] for cells in _teachers(list(rows.values()), part)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return "\n\n".join([f"## {group_title(group)}", table, *_languages(compared, group)])
+    return "\n\n".join([f"## {group_title(group)}", table, *_languages(part, rows)])
 
 
 def _first_cells(group: Group, arm: Arm) -> list[str]:
@@ -98,16 +72,30 @@ def _first_cells(group: Group, arm: Arm) -> list[str]:
 
 
 def _last_cells(arm: Arm, rows: Sequence[Row]) -> list[str]:
+    inspected = [_mean([row[column] for row in rows]) for column in ("distinct_2", "vocabulary_overlap")]
     updates = f"{count(arm.distill_updates)} + {count(arm.finetune_updates)}"
-    return [updates, duration(fmean(row["training_seconds"] for row in rows)), str(len(arm.seeds))]
+    seconds = duration(fmean(row["training_seconds"] for row in rows))
+    shares = [MISSING if share is None else f"{share:.2f}" for share in inspected]
+    return [count(arm.texts), *shares, updates, seconds, str(len(arm.seeds))]
 
 
-def _teacher_cells(group: Group, rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
-    """The teacher's scores: the mean of the teachers of these runs, which is one."""
-    runs = {run.name for run in group.runs}
-    own = [row for row in rows if row["run"] in runs]
-    told = [hundredths(fmean(dict(row["teacher"])[metric] for row in own)) for metric in metrics]
-    return [f"teacher ({', '.join(sorted({row['teacher_model'] for row in own}))})", "", "", *told]
+def _teachers(rows: Sequence[Row], part: ComparedPart) -> Iterator[list[str]]:
+    """The scores of each teacher that has answers; where there are several, by the arms they taught."""
+    taught: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row["teacher"]:
+            taught[row["teacher_id"]].append(row)
+    for of_teacher in taught.values():
+        arms = list(dict.fromkeys(row["arm"] for row in of_teacher))
+        of = "" if len(taught) == 1 else f" of {arms[0]}{f' and {len(arms) - 1} more' if len(arms) > 1 else ''}"
+        scores = dict(of_teacher[0]["teacher"])
+        told = [hundredths(scores.get(metric)) for metric in part.by_metric]
+        yield [f"teacher{of} ({of_teacher[0]['teacher_model']})", "", "", *told]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def _heading(metric: Metric) -> str:
@@ -139,20 +127,22 @@ def _named(group: Group, arm: str) -> Arm:
     return next(each for each in group.arms if each.name == arm)
 
 
-def _languages(compared: Compared, group: Group) -> Iterator[str]:
-    """For each metric that reads well alone, the arms by language, means over seeds."""
-    rows = {row["run"]: row for row in compared.results.to_pylist() if row["languages"]}
-    if not rows:
+def _languages(part: ComparedPart, rows: Mapping[str, Row]) -> Iterator[str]:
+    """For each metric, the arms by language, means over seeds; nothing where all rows are of one."""
+    spoken = {run: row for run, row in rows.items() if row["languages"]}
+    if len(spoken) < len(rows):
         return
-    for metric in compared.experiment.metrics:
-        told = {arm.name: [_by_language(rows[run], "student", metric) for run in arm.runs] for arm in group.arms}
-        teachers = [_by_language(rows[run.name], "teacher", metric) for run in group.runs]
-        langs = list(teachers[0])
+    for metric in part.by_metric:
+        arms = reversed(part.deciding.arms)
+        told = {arm.name: [_by_language(spoken[run], "student", metric) for run in arm.runs] for arm in arms}
+        taught = [said for row in spoken.values() if (said := _by_language(row, "teacher", metric))]
+        told |= {"teacher": taught} if taught else {}
+        langs = [each["lang"] for each in next(iter(spoken.values()))["languages"]]
         lines = [["arm", *langs], ["---", *["--:"] * len(langs)]]
-        for name, scores in (*reversed(told.items()), ("teacher", teachers)):
-            lines.append([name, *(hundredths(fmean(score[lang] for score in scores)) for lang in langs)])
+        for name, of_arm in told.items():
+            lines.append([name, *(hundredths(fmean(scores[lang] for scores in of_arm)) for lang in langs)])
         yield f"{_heading(METRICS[metric])} by language:\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _by_language(row: Row, who: str, metric: str) -> dict[str, float]:
-    return {each["lang"]: dict(each[who])[metric] for each in row["languages"]}
+    return {each["lang"]: dict(each[who])[metric] for each in row["languages"] if each[who]}

@@ -71,6 +71,14 @@ def build_corpus_command(
         float | None,
         typer.Option(help="Drop passages with so similar a set of words, as in 0.8.", rich_help_panel=_PASSAGES),
     ] = None,
+    without_sources: Annotated[
+        list[str] | None,
+        typer.Option("--without-source", help="Drop passages of a source; repeatable.", rich_help_panel=_PASSAGES),
+    ] = None,
+    sample: Annotated[
+        float | None,
+        typer.Option(help="Keep so large a share of the passages, drawn by their texts.", rich_help_panel=_PASSAGES),
+    ] = None,
     restart: RestartOption = False,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
@@ -89,6 +97,8 @@ def build_corpus_command(
         keep_lang=tuple(tag.strip() for tag in keep_lang.split(",")) if keep_lang else (),
         filters=read_filters(filters or []),
         near_duplicates=near_duplicates,
+        without_sources=tuple(without_sources or ()),
+        sample=sample,
         skip_bad_rows=skip_bad_rows,
     )
     options = read_options(storage_options or [])

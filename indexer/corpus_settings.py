@@ -28,6 +28,8 @@ class CorpusSettings:
     keep_lang: tuple[str, ...] = ()  # passages of other languages are dropped
     filters: Mapping[str, float] = field(default_factory=dict)  # of indexer.reading.quality: name -> threshold
     near_duplicates: float | None = None  # drop what has so similar a set of words
+    without_sources: tuple[str, ...] = ()  # whose passages are dropped
+    sample: float | None = None  # the share of passages kept, drawn by their texts
     skip_bad_rows: bool = False
 
     def __post_init__(self) -> None:
@@ -46,6 +48,8 @@ class CorpusSettings:
                 f"Expected a similarity from 0.5 to 1 for near-duplicates, found {self.near_duplicates}; "
                 "change --near-duplicates"
             )
+        if self.sample is not None and not 0 < self.sample <= 1:
+            raise BadInput(f"Expected a share above 0 and at most 1, found {self.sample}; change --sample")
 
     @property
     def bounds(self) -> Bounds:
@@ -62,6 +66,8 @@ class CorpusSettings:
             "filters": self.filters,
             "near_duplicates": self.near_duplicates,
             "min_hash": None if self.near_duplicates is None else _min_hash(self.near_duplicates),
+            "without_sources": sorted(set(self.without_sources)),
+            "sample": self.sample,
         }
         return params | {name: value for name, value in chosen.items() if value}
 
@@ -76,7 +82,8 @@ def settings_of(params: Mapping[str, Json]) -> CorpusSettings:
     """The settings a corpus was made with. BadInput when they would mean something else on this machine."""
     known = {setting.name for setting in fields(CorpusSettings)}
     given: dict[str, Any] = {name: value for name, value in params.items() if name in known}
-    settings = CorpusSettings(**given | {"keep_lang": tuple(given.get("keep_lang", ()))})
+    lists = {name: tuple(given.get(name, ())) for name in ("keep_lang", "without_sources")}
+    settings = CorpusSettings(**given | lists)
     for name, value in settings.as_params().items():
         if params.get(name) != value:
             raise BadInput(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, cached_property, partial
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +20,7 @@ from contract.artifact import write_parquet
 from contract.draft import Draft
 from contract.manifest import move_into_place
 from contract.progress import Progress
-from service.heldout import Folded, Heldout
+from service.heldout import Folded, Heldout, folded_words
 from service.neighbours import HITS, SearchIndex, Searching, flatten, numbers
 from service.selection import Candidates, SelectionPolicy, outside_bands
 
@@ -53,7 +53,11 @@ class Retrieved:
     seed: int
 
     def hits(self, first: int, last: int) -> pa.Table:
-        return flatten(self.index.search(self.queries[first:last], self.k, self.retriever, seed=self.seed), first)
+        return self.search(self.queries[first:last], first)
+
+    def search(self, texts: Sequence[str], first: int = 0) -> pa.Table:
+        """The hits of any texts, numbered from `first`."""
+        return flatten(self.index.search(texts, self.k, self.retriever, seed=self.seed), first)
 
     def passages(self, rows: npt.NDArray[np.int64]) -> pa.Table:
         return self.index.passages(rows)
@@ -79,12 +83,28 @@ class Judgement:
     def _near(
         self, folds: Sequence[Folded], utterance: npt.NDArray[np.int32], passage: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.bool_]:
-        passages = [_Bag.of(fold) for fold in folds]
-        utterances = {u: [_Bag.of(Folded.of(text)) for text in self.texts[u]] for u in np.unique(utterance).tolist()}
-        pairs = zip(utterance.tolist(), passage.tolist(), strict=True)
-        return np.fromiter(
-            (any(passages[p].near(text, self.near) for text in utterances[u]) for u, p in pairs), bool, len(passage)
-        )
+        """Which pairs are near-duplicates. Most have so unequal numbers of words that they need no other look."""
+        sizes = np.fromiter((len({*fold.words}) for fold in folds), np.int64, len(folds))[passage]
+        least = 1.0 if self.near is None else self.near
+        near = np.zeros(len(passage), bool)
+        bag_at = cache(lambda p: _Bag.of(folds[p]))
+        for text in range(self._sizes.shape[1]):
+            own = self._sizes[utterance, text]
+            alike = (own >= 0) & (np.minimum(own, sizes) >= least * np.maximum(own, sizes) - 1e-9)
+            own_bag = cache(lambda u, text=text: _Bag.of(Folded.of(self.texts[u][text])))
+            asked = np.flatnonzero(alike & ~near)
+            pairs = zip(utterance[asked].tolist(), passage[asked].tolist(), strict=True)
+            near[asked] = [bag_at(p).near(own_bag(u), self.near) for u, p in pairs]
+        return near
+
+    @cached_property
+    def _sizes(self) -> npt.NDArray[np.int64]:
+        """The number of different words of every utterance's texts, (utterances, texts); -1 where there is none."""
+        most = max(map(len, self.texts), default=0)
+        sizes = np.full((len(self.texts), most), -1, np.int64)
+        for utterance, texts in enumerate(self.texts):
+            sizes[utterance, : len(texts)] = [len({*folded_words(text)}) for text in texts]
+        return sizes
 
 
 @dataclass(frozen=True)
@@ -109,13 +129,16 @@ class _Bag:
 
 
 def find_hits(
-    draft: Draft, retrieval: Retrieval, utterances: int, k: int, *, work: Work, progress: Progress
+    draft: Draft, retrieval: Retrieval, utterances: int, *, label: str, work: Work, progress: Progress
 ) -> pa.Table:
-    """The hits of all utterances in the HITS schema; steps already done are read, not searched again."""
+    """The hits of all utterances in the HITS schema; steps already done are read, not searched again.
+
+    `label` tells the steps of one search of a draft from those of another.
+    """
     tables = [HITS.empty_table()]
     for first in range(0, utterances, work.utterances):
         last = min(first + work.utterances, utterances)
-        tables.append(_step(draft, f"hits-k{k}-{first}-{last}", partial(retrieval.hits, first, last)))
+        tables.append(step_table(draft, f"hits-{label}-{first}-{last}", partial(retrieval.hits, first, last)))
         progress("searching", last, utterances)
     return pa.concat_tables(tables).combine_chunks()
 
@@ -126,7 +149,7 @@ def judge_hits(
     candidates: Candidates,
     judgement: Judgement,
     *,
-    k: int,
+    label: str,
     work: Work,
     progress: Progress,
 ) -> None:
@@ -139,7 +162,7 @@ def judge_hits(
         last = min(first + work.passages, len(rows))
         chosen = inside[starts[first] : starts[last]]
         make = partial(_judged, retrieval, judgement, rows[first:last], candidates.take(chosen))
-        table = _step(draft, f"judged-k{k}-{first}-{last}", make)
+        table = step_table(draft, f"judged-{label}-{first}-{last}", make)
         candidates.n_words[chosen] = numbers(table, "n_words")
         candidates.heldout[chosen] = numbers(table, "heldout")
         candidates.near[chosen] = numbers(table, "near")
@@ -158,6 +181,7 @@ def unjudged(hits: pa.Table, retriever: str) -> Candidates:
         unmatched = numbers(hits, "score") <= 0
     elif retriever == "hybrid":
         unmatched = (numbers(hits, "dense_rank") < 0) & ~(numbers(hits, "lexical_score") > 0)
+        unmatched &= ~np.isnan(numbers(hits, "score"))  # one of a later round matches what asked
     return Candidates(
         utterance=numbers(hits, "utterance").astype(np.int32),
         row=numbers(hits, "row"),
@@ -167,10 +191,11 @@ def unjudged(hits: pa.Table, retriever: str) -> Candidates:
         n_words=np.zeros(n, np.int32),
         heldout=np.zeros(n, np.int8),
         near=np.zeros(n, bool),
+        place=numbers(hits, "rank").astype(np.int32),
     )
 
 
-def _step(draft: Draft, step: str, make: Callable[[], pa.Table]) -> pa.Table:
+def step_table(draft: Draft, step: str, make: Callable[[], pa.Table]) -> pa.Table:
     """The table of a step, made and left in scratch when no receipt says that it lies there."""
     path = draft.scratch(f"{step}.parquet")
     if draft.receipt(step) is None:

@@ -98,7 +98,7 @@ def build(
     shots: Annotated[int | None, typer.Option("--shots", help="Utterances of each class (default: all)")] = None,
     seed: Annotated[int, typer.Option("--seed", help="What every draw is made with.")] = 0,
     target: Annotated[
-        str | None, typer.Option("--target", help="Whose classes --shots counts: intent, label or domain.")
+        str | None, typer.Option("--target", help="Whose classes --shots and --per-class mean: intent, label, domain.")
     ] = None,
     retriever: Annotated[
         str | None,
@@ -107,6 +107,8 @@ def build(
         ),
     ] = None,
     k: Annotated[int, typer.Option("--k", help="Neighbours searched for each utterance, 1 to 1000.")] = 20,
+    rounds: Annotated[int, typer.Option("--rounds", help="2: the best neighbours ask in their turn, for k more.")] = 1,
+    askers: Annotated[int, typer.Option("--askers", help="Neighbours of each utterance that ask in a round.")] = 3,
     no_utterances: Annotated[bool, typer.Option("--no-utterances", help="Generic texts only.")] = False,
     heldout_split: Annotated[
         list[str] | None,
@@ -124,11 +126,16 @@ def build(
     max_uses: Annotated[
         int | None, typer.Option("--max-uses", help="Utterances that may share a passage (default: 1)")
     ] = None,
+    diversity: Annotated[
+        float | None, typer.Option("--diversity", help="Choose the k of a pool by nearness (0) to unlikeness (1).")
+    ] = None,
+    pool: Annotated[int | None, typer.Option("--pool", help="Neighbours to choose k of (default: 3 times k)")] = None,
     generic_share: Annotated[
         float | None, typer.Option("--generic-share", help="Generic texts / all texts, 0 to 1.")
     ] = None,
     budget_rows: Annotated[int | None, typer.Option("--budget-rows", help="At most so many texts.")] = None,
     budget_words: Annotated[int | None, typer.Option("--budget-words", help="At most so many words.")] = None,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Cut generic texts evenly over the classes.")] = False,
     size_of: Annotated[
         str | None, typer.Option("--size-of", help="A transfer set: make as many generic texts as it has.")
     ] = None,
@@ -156,9 +163,12 @@ def build(
         "min_words": min_words,
         "max_words": max_words,
         "max_uses": max_uses,
+        "diversity": diversity,
+        "pool": pool,
         "generic_share": generic_share,
         "budget_rows": budget_rows,
         "budget_words": budget_words,
+        "per_class": per_class,
         "heldout": {"cosine": heldout_cosine},
     }
     request = read_request(
@@ -173,6 +183,8 @@ def build(
             "seed": seed,
             "retriever": retriever,
             "k": k,
+            "rounds": rounds,
+            "askers": askers,
             "include_utterance": not no_utterances,
             "heldout_splits": heldout_split,
             "policy": {setting: value for setting, value in policy.items() if value is not None},

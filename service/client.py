@@ -138,7 +138,8 @@ class Client:
     def build_transfer_set(self, name: str, *, task: str, index: str | None = None, **settings: Json) -> Job:
         """Order a transfer set -> the job that builds it; `wait` for it.
 
-        `settings` are those of `POST /v1/transfer-sets`: retriever, k, shots, split, seed, policy, restart …
+        `settings` are those of `POST /v1/transfer-sets`: retriever, k, rounds, shots, split, seed, restart, policy …,
+        the last an object: {"diversity": 0.5, "pool": 60, "per_class": True}.
         """
         order = {"name": name, "task": task, **({"index": index} if index else {}), **settings}
         # A connection may break after the order was taken: with a key of its own it is the same job when sent again.

@@ -15,9 +15,17 @@ import pyarrow as pa
 
 from contract.manifest import Json
 from service.candidates import Judgement, unjudged
+from service.diversity import WordSets, places
 from service.heldout import Heldout
 from service.neighbours import SearchIndex, Searching, flatten, neighbour_lists, numbers
-from service.selection import REASONS, Candidates, SelectionPolicy, Utterances, select
+from service.selection import (
+    REASONS,
+    Candidates,
+    SelectionPolicy,
+    Utterances,
+    reasons_before_diversity,
+    select,
+)
 
 
 @dataclass(frozen=True)
@@ -40,10 +48,12 @@ class Asked:
 
 def explain(index: SearchIndex, asked: Asked) -> list[list[dict[str, Json]]]:
     """A list an utterance, best neighbour first: NEIGHBOUR records with `n_words`, `kept`, `reason` and `why`."""
-    k = min(asked.k, index.rows)
+    k = min(asked.policy.depth(asked.k), index.rows)
     hits = flatten(index.search(asked.texts, k, asked.retriever, seed=asked.seed))
     passages = index.passages(numbers(hits, "row"))
     candidates = _judged(asked, unjudged(hits, asked.retriever), passages)
+    if asked.policy.diversity is not None:
+        _spread(asked, candidates, passages)
     reasons = [REASONS[number] for number in select(asked.policy, candidates, asked.measured, seed=asked.seed).hits]
     sentences = _Sentences(asked, candidates, reasons)
     said = [
@@ -71,6 +81,14 @@ def _judged(asked: Asked, candidates: Candidates, passages: pa.Table) -> Candida
     candidates.heldout[:] = numbers(table, "heldout")
     candidates.near[:] = numbers(table, "near")
     return candidates
+
+
+def _spread(asked: Asked, candidates: Candidates, passages: pa.Table) -> None:
+    """Give the hits that nothing else drops their places."""
+    assert asked.policy.diversity is not None
+    left = np.flatnonzero(reasons_before_diversity(asked.policy, candidates) == 0)
+    words = WordSets.of(passages["text"].to_pylist())
+    candidates.place[left] = places(candidates.take(left), left, words, asked.policy.diversity, asked.k)
 
 
 class _Sentences:
@@ -109,7 +127,7 @@ class _Sentences:
             case "max_uses":
                 return self._used(hit)
             case reason:
-                return _BUDGETS[reason].format(policy)
+                return _AFTER_USES[reason].format(policy)
 
     def _near(self) -> str:
         share = self._asked.policy.near_utterance
@@ -124,7 +142,8 @@ class _Sentences:
         return f"It stands with {by}, where it ranks no worse; a passage is used {_times(uses)}."
 
 
-_BUDGETS = {
+_AFTER_USES = {
+    "diversity": "Others of its utterance are nearer, or less like those chosen before; diversity is {0.diversity:g}.",
     "generic_share": "The others already are the share of generic texts asked for, {0.generic_share:g}.",
     "budget_generic": "Nearer ones fill the budget of {0.budget_generic:,} generic texts.",
     "budget_rows": "Nearer ones fill the budget of {0.budget_rows:,} texts.",
@@ -136,7 +155,7 @@ def _keepers(hits: Candidates, reasons: Sequence[str]) -> dict[int, list[int]]:
     """By passage the hits that were not dropped before its uses were counted: where a passage stands instead."""
     keepers = defaultdict(list)
     for hit, reason in enumerate(reasons):
-        if reason == "" or reason in _BUDGETS:
+        if reason == "" or reason in _AFTER_USES:
             keepers[int(hits.row[hit])].append(hit)
     return keepers
 

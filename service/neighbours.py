@@ -20,6 +20,7 @@ from contract.schemas import NEIGHBOUR
 Searching = Literal["lexical", "dense", "hybrid", "random"]
 SEARCHING: tuple[Searching, ...] = ("hybrid", "lexical", "dense", "random")  # the first an index can do is its default
 MAX_K = 1000
+DISCOUNT = 60  # of ranks where they are weighed (Cormack et al. 2009): rank 60 is worth half of rank 0
 NEIGHBOURS = pa.list_(pa.field("element", NEIGHBOUR, nullable=False))
 
 # One row a hit, ordered by utterance, then rank. -1 and NaN say that a hit is not in that ranking.

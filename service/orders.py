@@ -19,6 +19,7 @@ from service.neighbours import SearchIndex
 from service.plan import check_encoder, check_split, choose_target, open_transfer_set, plan_transfer_set
 from service.reader import Unreadable
 from service.request import TransferSetRequest, read_request
+from service.selection import SelectionPolicy
 from service.settings import Settings
 from service.tasks import TaskFolder
 
@@ -36,7 +37,10 @@ def check_order(
 ) -> str | None:
     """Refuse an order that cannot be built -> the exact name of its index, to which its job will hold on."""
     store = settings.store
-    at_most(settings.max_k, order.k, "k", "neighbours for an utterance")
+    check_depth(settings.max_k, order.policy, order.k, "neighbours for an utterance")
+    if order.rounds > 1:
+        found = order.rounds * order.policy.depth(order.k)
+        at_most(settings.max_k, found, "rounds", "neighbours for an utterance in all its rounds")
     with at("task"):
         asked = resolve(tasks, request)
     with at("columns" if order.columns else "task"):
@@ -63,6 +67,12 @@ def check_order(
     with at("name"):
         check_name(store.path("transfer-set", order.name), planned.plan, restart=order.restart)
     return exact
+
+
+def check_depth(most: int, policy: SelectionPolicy, k: int, what: str) -> None:
+    """Refuse more neighbours than may be searched for an utterance, naming the field that asks for them."""
+    at_most(most, k, "k", what)
+    at_most(most, policy.depth(k), "policy.pool", f"{what}, of which diversity chooses k")
 
 
 def check_room(settings: Settings, jobs: Jobs) -> None:
@@ -123,8 +133,8 @@ def _check_fusion(store: Store, exact: str, order: TransferSetOrder, index: Sear
     """The hybrid retriever fuses a fixed depth: no more neighbours than that can be asked of it."""
     is_hybrid = order.retriever == "hybrid" or (order.retriever is None and "hybrid" in index.retrievers)
     depth = read_manifest(store.find("index", exact)).params.get("fusion_depth")
-    if is_hybrid and depth is not None:
-        at_most(depth, min(order.k, index.rows), "k", f"neighbours of index {exact} by its hybrid retriever")
+    if is_hybrid and depth is not None and depth < index.rows:
+        check_depth(depth, order.policy, order.k, f"neighbours of index {exact} by its hybrid retriever")
 
 
 def _existing(path: Path) -> Path:

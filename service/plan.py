@@ -61,9 +61,10 @@ def plan_transfer_set(store: Store, task: TaskFacts, index: SearchIndex | None, 
         "retriever": retriever,
         "k": 0 if retriever == "none" else request.k,
         "include_utterance": request.include_utterance,
-        "policy": policy.model_dump(mode="json"),
+        "policy": policy.params(request.k),
         "edited": request.edited if retriever == "augmented" else None,
         "shard_texts": SHARD_TEXTS,
+        **({"rounds": request.rounds, "askers": request.askers} if request.rounds > 1 else {}),
     }
     return Planned(target, heldout_splits, retriever, policy, Plan("transfer-set", VERSION, params, inputs))
 
@@ -88,9 +89,18 @@ def check_encoder(index: SearchIndex | None, policy: SelectionPolicy) -> None:
         )
 
 
+def check_ranking(retriever: Retriever, policy: SelectionPolicy, rounds: int = 1) -> None:
+    """BadInput when what asks for nearest passages gets none."""
+    if retriever in ("random", "augmented", "none") and (policy.diversity is not None or rounds > 1):
+        setting = "rounds" if policy.diversity is None else "policy.diversity"
+        raise BadInput(
+            f"{setting}: expected a retriever that ranks passages (lexical, dense or hybrid), found {retriever}"
+        )
+
+
 def choose_target(task: TaskFacts, request: TransferSetRequest) -> Target | None:
-    """The column whose classes `shots` counts, where the request counts or names one."""
-    if request.shots is None and request.target is None:
+    """The column whose classes `shots` counts and `per_class` is even over, where the request asks for either."""
+    if request.shots is None and request.target is None and not request.policy.per_class:
         return None
     wanted = request.target or next(iter(task.targets), None)
     if wanted not in task.targets:
@@ -103,9 +113,12 @@ def choose_target(task: TaskFacts, request: TransferSetRequest) -> Target | None
 
 def _choose_retriever(index: SearchIndex | None, request: TransferSetRequest) -> Retriever:
     if request.retriever == "augmented" or request.retriever == "none":
-        return request.retriever
-    assert index is not None, "the request's validation asks for an index"
-    return choose_retriever(index, request.retriever)
+        retriever: Retriever = request.retriever
+    else:
+        assert index is not None, "the request's validation asks for an index"
+        retriever = choose_retriever(index, request.retriever)
+    check_ranking(retriever, request.policy, request.rounds)
+    return retriever
 
 
 def _sized(policy: SelectionPolicy, neighbours: int) -> SelectionPolicy:

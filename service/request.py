@@ -36,7 +36,8 @@ class TransferSetRequest(BaseModel):
     )
     split: SplitName = Field(default="train", description="the split whose utterances get neighbours")
     target: Target | None = Field(
-        default=None, description="whose classes `shots` counts; default intent, label or domain"
+        default=None,
+        description="whose classes `shots` counts and `policy.per_class` is even over; default intent, label or domain",
     )
     shots: int | None = Field(default=None, ge=1, lt=2**31, description="utterances of each class; default all")
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
@@ -44,6 +45,14 @@ class TransferSetRequest(BaseModel):
         default=None, description="default: hybrid where the index has both, else what it has"
     )
     k: int = Field(default=20, ge=0, le=MAX_K, description="neighbours searched for each utterance")
+    rounds: int = Field(
+        default=1,
+        ge=1,
+        le=3,
+        description="2: the best neighbours of each utterance are asked in their turn, and k more are added, of what "
+        "they find; their ranks go on, and they have no score",
+    )
+    askers: int = Field(default=3, ge=1, le=20, description="neighbours of each utterance that ask in the next round")
     include_utterance: bool = Field(default=True, description="false gives the generic-only arm")
     heldout_splits: list[SplitName] | None = Field(
         default=None, max_length=1000, description="default: every other split of the task; [] for none"
@@ -64,6 +73,8 @@ class TransferSetRequest(BaseModel):
         share = self.policy.generic_share
         if share is not None and ((no_neighbours and share > 0) or (not self.include_utterance and share < 1)):
             raise ValueError(f"expected texts on both sides of the generic share {share:g}, found one side only")
+        if self.rounds > 1 and self.k == 0:
+            raise ValueError("expected a k for the neighbours that ask in the next round, found 0")
         if self.split in (self.heldout_splits or ()):
             raise ValueError(
                 f"expected held-out splits other than the split itself, found {self.split!r} as both, "

@@ -1,7 +1,7 @@
 """The selection policy: which hits become neighbours, and which texts stay, in one fixed order with every drop counted.
 
 Pure functions over arrays as long as the hits; nothing here reads a text. The order is the design's: rank band, score
-band, length band, held out, near-duplicate of the utterance, one use per passage, generic share, budget.
+band, length band, held out, near-duplicate of the utterance, one use per passage, diversity, generic share, budget.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from contract.manifest import Count
+from contract.manifest import Count, Json
 from service.heldout import COSINE, EXACT, NGRAM, HeldoutSettings
+from service.neighbours import MAX_K
+
+POOL = 3  # times k: how many neighbours diversity chooses among, unless told
+CROWDED = np.iinfo(np.int32).max  # the place of a hit that diversity leaves out
 
 Mask = npt.NDArray[np.bool_]
 
@@ -31,6 +35,7 @@ REASONS = (
     "heldout_cosine",
     "near_utterance",
     "max_uses",
+    "diversity",
     "not_included",
     "generic_share",
     "budget_generic",
@@ -59,10 +64,31 @@ class SelectionPolicy(BaseModel):
         default=0.8, gt=0, le=1, description="Jaccard of word sets that makes a passage a duplicate of its utterance"
     )
     max_uses: int = Field(default=1, ge=1, description="utterances that may share a passage")
+    diversity: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="choose an utterance's k neighbours out of a pool, each near to it and unlike those chosen before: "
+        "0 goes by rank alone, 1 by unlikeness alone (maximal marginal relevance, lambda = 1 - diversity)",
+    )
+    pool: int | None = Field(
+        default=None, ge=1, le=MAX_K, description="how many neighbours diversity chooses among; default 3 times k"
+    )
     generic_share: float | None = Field(default=None, ge=0, le=1, description="generic texts / all texts")
     budget_generic: int | None = Field(default=None, ge=0, description="most generic texts")
     budget_rows: int | None = Field(default=None, ge=1, description="most texts")
     budget_words: int | None = Field(default=None, ge=1, description="most words; these are the tokens of the budget")
+    per_class: bool = Field(
+        default=False,
+        description="generic share and budgets cut the generic texts evenly over the classes of their utterances: "
+        "what a class has too few of goes to the others",
+    )
+
+    @model_validator(mode="after")
+    def _pool_is_for_diversity(self) -> SelectionPolicy:
+        if self.pool is not None and self.diversity is None:
+            raise ValueError(f"expected a diversity to choose out of a pool of {self.pool} by, found none")
+        return self
 
     @model_validator(mode="after")
     def _bands_hold_something(self) -> SelectionPolicy:
@@ -71,6 +97,17 @@ class SelectionPolicy(BaseModel):
             if least is not None and most is not None and least > most:
                 raise ValueError(f"expected min_{what} to be at most max_{what}, found {least} and {most}")
         return self
+
+    def depth(self, k: int) -> int:
+        """How many neighbours are searched for each utterance, so that k can be chosen."""
+        return k if self.diversity is None else min(MAX_K, max(k, self.pool or POOL * k))
+
+    def params(self, k: int) -> dict[str, Json]:
+        """The settings as they stand in a manifest, nothing left open; those that came later only where they are on."""
+        settings: dict[str, Json] = self.model_dump(mode="json", exclude={"diversity", "pool", "per_class"})
+        if self.diversity is not None:
+            settings |= {"diversity": self.diversity, "pool": self.depth(k)}
+        return settings | ({"per_class": True} if self.per_class else {})
 
 
 @dataclass(frozen=True)
@@ -85,6 +122,9 @@ class Candidates:
     n_words: npt.NDArray[np.int32]
     heldout: npt.NDArray[np.int8]  # a verdict of service.heldout
     near: Mask  # a near-duplicate of its utterance
+    place: npt.NDArray[
+        np.int32
+    ]  # in its utterance's choice: its rank or, once diversity has chosen, when it was picked
 
     def __len__(self) -> int:
         return len(self.row)
@@ -95,10 +135,14 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Utterances:
-    """What the policy must know of the utterances: their words, and whether their own text may stand in the set."""
+    """What the policy must know of the utterances: their words, and whether their own text may stand in the set.
+
+    `classes` numbers the class of each; `per_class` needs it.
+    """
 
     n_words: npt.NDArray[np.int32]
     included: Mask
+    classes: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -136,17 +180,31 @@ class _Verdicts:
 
 def select(policy: SelectionPolicy, hits: Candidates, utterances: Utterances, *, seed: int) -> Selection:
     """Apply the policy. The result depends on the hits and the seed, not on the order the hits come in."""
-    generic = _Verdicts(outside_bands(policy, hits))
-    generic.drop("length_band", _outside(hits.n_words, policy.min_words, policy.max_words))
-    for verdict, reason in _HELDOUT.items():
-        generic.drop(reason, hits.heldout == verdict)
-    generic.drop("near_utterance", hits.near)
-    kept = generic.kept
-    generic.drop_at("max_uses", kept[overused(hits.take(kept), policy.max_uses)])
+    generic = _Verdicts(reasons_before_diversity(policy, hits))
+    if policy.diversity is not None:
+        generic.drop("diversity", hits.place == CROWDED)
     task = _Verdicts(np.zeros(len(utterances.included), np.int8))
     task.drop("not_included", ~utterances.included)
     _mix(policy, hits, utterances, generic, task, seed)
     return Selection(generic.reasons, task.reasons)
+
+
+def reasons_before_diversity(policy: SelectionPolicy, hits: Candidates) -> npt.NDArray[np.int8]:
+    """The reasons that stand before diversity chooses among what they leave."""
+    verdicts = _Verdicts(reasons_alone(policy, hits))
+    kept = verdicts.kept
+    verdicts.drop_at("max_uses", kept[overused(hits.take(kept), policy.max_uses)])
+    return verdicts.reasons
+
+
+def reasons_alone(policy: SelectionPolicy, hits: Candidates) -> npt.NDArray[np.int8]:
+    """The reasons a hit is dropped for whatever the others are."""
+    verdicts = _Verdicts(outside_bands(policy, hits))
+    verdicts.drop("length_band", _outside(hits.n_words, policy.min_words, policy.max_words))
+    for verdict, reason in _HELDOUT.items():
+        verdicts.drop(reason, hits.heldout == verdict)
+    verdicts.drop("near_utterance", hits.near)
+    return verdicts.reasons
 
 
 def outside_bands(policy: SelectionPolicy, hits: Candidates) -> npt.NDArray[np.int8]:
@@ -185,10 +243,14 @@ def _mix(
 ) -> None:
     """Generic share and budgets: one sequence of texts, of which the longest prefix that fits stays.
 
-    Worst ranks come last in it; within a rank, and among utterances, the order is drawn with the seed.
+    Worst ranks come last in it (where diversity chose, the last picked); within a rank, and among utterances, the order
+    is drawn with the seed. Per class, the first of every class come first, then the second ones: a prefix is even.
     """
     passages, texts = generic.kept, task.kept
-    passages = passages[np.lexsort((_draw(seed, hits.utterance[passages], hits.row[passages]), hits.rank[passages]))]
+    passages = passages[np.lexsort((_draw(seed, hits.utterance[passages], hits.row[passages]), hits.place[passages]))]
+    if policy.per_class:
+        assert utterances.classes is not None, "per_class needs the utterances' classes"
+        passages = passages[np.argsort(_turns(utterances.classes[hits.utterance[passages]]), kind="stable")]
     texts = texts[np.argsort(_draw(seed, texts, np.full(len(texts), -1)), kind="stable")]
     is_generic = sequence(policy.generic_share, len(passages), len(texts))
     places = np.zeros(len(is_generic), np.int64)
@@ -225,6 +287,15 @@ def sequence(share: float | None, generic: int, task: int) -> Mask:
     length = int(np.searchsorted((generic_of > generic) | (task_of > task), True))  # first n that asks for too many
     steps: Mask = np.diff(generic_of[:length]) > 0
     return steps
+
+
+def _turns(classes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How many of its own class stand before each."""
+    order = np.argsort(classes, kind="stable")
+    ordered = classes[order]
+    turns = np.empty(len(classes), np.int64)
+    turns[order] = np.arange(len(classes)) - np.searchsorted(ordered, ordered)
+    return turns
 
 
 def _outside(values: npt.NDArray[Any], least: float | None, most: float | None) -> Mask:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from contract.artifact import Artifact
@@ -24,6 +25,7 @@ from contract.store import Store
 from contract.task import Target, Task, few_shot, read_task
 from service.augmented import Augmented, vocabulary_of
 from service.candidates import Judgement, Retrieval, Retrieved, Work, find_hits, judge_hits, unjudged
+from service.diversity import spread_hits
 from service.examples import facts_of as facts_of_set
 from service.examples import write_examples
 from service.heldout import equal_examples, hold_out, texts_of
@@ -34,6 +36,7 @@ from service.reader import facts_of
 from service.request import Retriever
 from service.request import TransferSetRequest as TransferSetRequest
 from service.request import read_request as read_request
+from service.rounds import choose_asking, find_again, join
 from service.selection import Candidates, Selection, SelectionPolicy, Utterances, count, select
 
 K_FOR_SIZE = 4 * MAX_K  # how deep `size_of` draws before the set says by how much it is smaller
@@ -90,6 +93,7 @@ class _Resolved:
     index: SearchIndex | None
     utterances: pa.Table
     left_out: Mapping[str, int]  # utterances of the split that are not in the set, by reason
+    classes: npt.NDArray[np.int64] | None  # of every utterance, where the policy asks
     heldout_texts: Sequence[str]
     plan: Plan
 
@@ -100,7 +104,7 @@ class _Resolved:
     @property
     def measured(self) -> Utterances:
         words = [len(query.split()) for query in self.queries]
-        return Utterances(np.array(words, np.int32), np.full(len(words), self.request.include_utterance))
+        return Utterances(np.array(words, np.int32), np.full(len(words), self.request.include_utterance), self.classes)
 
     @property
     def wanted(self) -> int | None:
@@ -130,7 +134,10 @@ def _resolve(store: Store, task: Task, index: SearchIndex | None, request: Trans
     heldout = [task.split(split) for split in planned.heldout_splits]
     utterances, left_out = _choose_utterances(task, request, planned.target, heldout)
     texts = [text for rows in heldout for text in texts_of(rows)]
-    return _Resolved(request, planned.policy, planned.retriever, index, utterances, left_out, texts, planned.plan)
+    classes = _classes_of(task, utterances, planned.target) if planned.policy.per_class else None
+    return _Resolved(
+        request, planned.policy, planned.retriever, index, utterances, left_out, classes, texts, planned.plan
+    )
 
 
 def _choose_utterances(
@@ -153,6 +160,19 @@ def _choose_utterances(
             f"without a label nor held out, found {rows.num_rows} rows, {int(leaked.sum())} of them held out"
         )
     return kept, {"shots": rows.num_rows - chosen.num_rows, "heldout_exact": int(leaked.sum())}
+
+
+def _classes_of(task: Task, utterances: pa.Table, target: Target | None) -> npt.NDArray[np.int64]:
+    """The class of every utterance as a number; BadInput when some have none."""
+    assert target is not None
+    labels = utterances[target].combine_chunks()
+    if labels.null_count:
+        raise BadInput(
+            f"policy.per_class is even over the classes of {target}: expected one for every utterance of task "
+            f"{task.name}, found {labels.null_count:,} of {len(labels):,} without; name another --target, label them, "
+            "or leave per_class out"
+        )
+    return labels.dictionary_encode().indices.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 
 def _gather(draft: Draft, plan: _Resolved, work: Work, progress: Progress) -> _Gathered:
@@ -182,11 +202,37 @@ def _gather_k(draft: Draft, plan: _Resolved, judgement: Judgement, k: int, work:
         hits = HITS.empty_table()
         candidates = unjudged(hits, plan.retriever)
     else:
-        hits = find_hits(draft, retrieval, plan.utterances.num_rows, k, work=work, progress=progress)
-        candidates = unjudged(hits, plan.retriever)
-        judge_hits(draft, retrieval, candidates, judgement, k=k, work=work, progress=progress)
+        hits, candidates = _find(draft, plan, retrieval, judgement, f"k{k}", work, progress)
+    if retrieval is not None and plan.policy.diversity is not None:
+        keep = k * plan.request.rounds
+        spread_hits(draft, retrieval, candidates, plan.policy, keep=keep, label=f"k{k}", work=work, progress=progress)
     selection = select(plan.policy, candidates, plan.measured, seed=plan.request.seed)
     return _Gathered(k, hits, candidates, selection, retrieval)
+
+
+def _find(
+    draft: Draft,
+    plan: _Resolved,
+    retrieval: Retrieval,
+    judgement: Judgement,
+    label: str,
+    work: Work,
+    progress: Progress,
+) -> tuple[pa.Table, Candidates]:
+    """The hits of every round, and what is known of them."""
+    utterances = plan.utterances.num_rows
+    hits = find_hits(draft, retrieval, utterances, label=label, work=work, progress=progress)
+    candidates = unjudged(hits, plan.retriever)
+    judge_hits(draft, retrieval, candidates, judgement, label=label, work=work, progress=progress)
+    for number in range(1, plan.request.rounds):
+        assert isinstance(retrieval, Retrieved), "the plan refuses rounds of other retrievers"
+        of_round, first = f"{label}-round{number}", number * retrieval.k
+        asking = choose_asking(plan.policy, candidates, plan.request.askers, nearest=first - retrieval.k)
+        more = find_again(draft, retrieval, asking, utterances, first, label=of_round, work=work, progress=progress)
+        others = unjudged(more, plan.retriever)
+        judge_hits(draft, retrieval, others, judgement, label=of_round, work=work, progress=progress)
+        hits, candidates = join(hits, more, candidates, others)
+    return hits, candidates
 
 
 def _deeper(plan: _Resolved, k: int, found: int) -> int:
@@ -210,7 +256,8 @@ def _retrieval(plan: _Resolved, k: int) -> Retrieval | None:
         vocabulary = vocabulary_of(plan.queries)
         return Augmented(ids, plan.queries, langs, vocabulary, edited=request.edited, seed=request.seed, stride=k)
     assert plan.index is not None
-    return Retrieved(plan.index, plan.queries, min(k, plan.index.rows), plan.retriever, request.seed)
+    depth = min(plan.policy.depth(k), plan.index.rows)
+    return Retrieved(plan.index, plan.queries, depth, plan.retriever, request.seed)
 
 
 def _judgement(plan: _Resolved) -> Judgement:
@@ -231,8 +278,14 @@ def _counts(plan: _Resolved, made: _Gathered) -> dict[str, Count]:
 
 
 def _size_facts(plan: _Resolved, made: _Gathered) -> dict[str, Json]:
-    """The retriever, how deep it went and, where a size was asked for, by how many texts the set is smaller."""
+    """The retriever, how deep it went and, where a size was asked for, by how many texts the set is smaller.
+
+    Where there were several rounds, `rounds` has the neighbours of each.
+    """
     facts: dict[str, Json] = {"retriever": plan.retriever, "k": made.k if made.retrieval else 0}
+    if plan.request.rounds > 1 and isinstance(made.retrieval, Retrieved):
+        found = made.candidates.rank[made.selection.kept_hits] // made.retrieval.k
+        facts["rounds"] = np.bincount(found, minlength=plan.request.rounds).tolist()
     if plan.wanted is not None:
         facts["generic_wanted"] = plan.wanted
         facts["generic_short"] = plan.wanted - int(made.selection.kept_hits.sum())

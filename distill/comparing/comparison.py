@@ -136,7 +136,7 @@ class Comparison:
 class CompareOptions:
     """How to compare. `arms` maps the name of an arm to the pattern of its runs; `seed` is that of the bootstrap.
 
-    `metric` decides [the first of the task's kind].
+    `metric` decides [the first of the task's kind]. Without `variants` an arm is one, in whatever ways it was run.
     """
 
     name: str = ""
@@ -145,6 +145,7 @@ class CompareOptions:
     resamples: int = RESAMPLES
     seed: int = 0
     metric: str | None = None
+    variants: bool = True
 
 
 def compare(store: Store, patterns: Sequence[str], options: CompareOptions | None = None) -> Comparison:
@@ -220,7 +221,7 @@ def grouped(runs: Sequence[ComparedRun]) -> list[list[ComparedRun]]:
 def compare_group(runs: Sequence[ComparedRun], options: CompareOptions) -> Group:
     """Measure every arm of runs that share task, test rows and student."""
     metric, beside = _chosen(runs, options.metric)
-    members = _arms(runs)
+    members = _arms(runs, variants=options.variants)
     names = sorted(members, key=lambda name: (_rank(metric, members[name]), name))
     of_teachers = (run.predictions.teacher for run in {run.report.teacher.id: run for run in runs}.values())
     teachers = [said for said in of_teachers if said is not None]
@@ -265,7 +266,7 @@ def _arm(
     effect: Effect | None,
 ) -> Arm:
     by_seed = _by_seed(metric, runs)
-    texts = [run.report.transfer_set.texts for run in runs if run.report.transfer_set]
+    texts = [run.report.transfer_set.learnt for run in runs if run.report.transfer_set]
     agreements = [agreed for run in runs if (agreed := run.predictions.agreement) is not None]
     return Arm(
         name,
@@ -287,17 +288,19 @@ def _arm(
     )
 
 
-def _arms(runs: Sequence[ComparedRun]) -> dict[str, list[ComparedRun]]:
-    """Runs by arm, in the order of their seeds. An arm that was run in several ways is one arm for each way."""
+def _arms(runs: Sequence[ComparedRun], *, variants: bool) -> dict[str, list[ComparedRun]]:
+    """Runs by arm, in the order of their seeds; with `variants`, an arm run in several ways is one for each way."""
     by_report: dict[str, list[ComparedRun]] = defaultdict(list)
     for run in runs:
         by_report[run.arm].append(run)
     arms: dict[str, list[ComparedRun]] = defaultdict(list)
     for arm, members in by_report.items():
-        differing = differing_settings([run.report for run in members]) if arm == members[0].report.arm else []
+        is_named = not variants or arm != members[0].report.arm
+        differing = [] if is_named else differing_settings([run.report for run in members])
         retrievers = {run.report.transfer_set.retriever for run in members if run.report.transfer_set}
+        several = variants and len(retrievers) > 1
         for run in members:
-            arms[_variant(run, differing, several_retrievers=len(retrievers) > 1)].append(run)
+            arms[_variant(run, differing, several_retrievers=several)].append(run)
     for arm, members in arms.items():
         members.sort(key=lambda run: (run.seed, run.name))
         for one, other in pairwise(members):

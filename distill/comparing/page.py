@@ -41,11 +41,12 @@ def render_comparison(comparison: Comparison) -> str:
         f"{comparison.name} · Transferset",
         heading("comparison", comparison.name, lead),
         _notes(about_selection(comparison)),
-        *(_group(group, comparison, lead_said=bool(alone)) for group in comparison.groups),
+        *(group_section(group, comparison, lead_said=bool(alone)) for group in comparison.groups),
     )
 
 
-def _group(group: Group, comparison: Comparison, *, lead_said: bool) -> Markup:
+def group_section(group: Group, comparison: Comparison, *, lead_said: bool = False) -> Markup:
+    """A task and student: what is to be said of its arms, the plot, the table."""
     said = () if lead_said else (tag("p", verdict(group)),)
     subtitle = tag(
         "p", f"Student: {student_text(group.student)}. Teacher: {', '.join(group.teacher.models)}.", class_="quiet"

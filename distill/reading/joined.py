@@ -37,6 +37,9 @@ class JoinedTokens:
     def lengths(self) -> npt.NDArray[np.int64]:
         return np.concatenate([part.lengths for part in self.parts])
 
+    def met(self) -> Rows:
+        return np.unique(np.concatenate([part.met() for part in self.parts]))
+
     def compared_in(self, rows: Rows) -> npt.NDArray[np.int64]:
         return np.concatenate([part.compared_in(own) for part, own in split(rows, self.parts, self.starts)])
 

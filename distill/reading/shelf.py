@@ -144,10 +144,14 @@ class Shelf:
         return self.folder / f"{what}-{hashlib.sha256(canonical_json(asdict(plan))).hexdigest()[:16]}"
 
     def _tidy(self, newest: Sequence[Path]) -> None:
-        """Keep to the bound: the longest unused go, but none that a process is making. Maps of one that went stay."""
+        """Keep to the bound: the longest unused go, but none that a process is making. Maps of one that went stay.
+
+        The shelf is never the reason that a disk is full: it has at most half of what it and all that is free take.
+        """
         entries = [path for path in self.folder.glob("[!.]*") if path.is_dir()]
         sizes = {path: _bytes_of(path) for path in entries}
-        beyond = sum(sizes.values()) - self.max_bytes
+        taken = sum(sizes.values())
+        beyond = taken - min(self.max_bytes, (taken + shutil.disk_usage(self.folder).free) // 2)
         for path in sorted(entries, key=_last_used):
             if beyond > 0 and path not in newest:
                 beyond -= sizes[path] if _remove(path) else 0

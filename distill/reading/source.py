@@ -38,6 +38,10 @@ class TokenSource(Protocol):
     @property
     def pad(self) -> int: ...
 
+    def met(self) -> Rows:
+        """The tokens that its batches can have, padding too, ascending."""
+        ...
+
     def compared_in(self, rows: Rows) -> npt.NDArray[np.int64]:
         """How many tokens of each of these texts, or words, are set beside the other model's."""
         ...

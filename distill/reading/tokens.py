@@ -72,6 +72,12 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.seconds)
 
+    def met(self) -> npt.NDArray[np.int64]:
+        """The tokens that its batches can have, padding too, ascending."""
+        seen = np.zeros(1 + max(self.pad, int(self.flat.max(initial=0))), bool)
+        seen[self.flat] = seen[self.pad] = True
+        return np.flatnonzero(seen)
+
     def compared_in(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """How many tokens of each of these texts, or words, are set beside the other model's, (B,)."""
         if self.compared is None:

@@ -48,10 +48,32 @@ class AugmentationFacts:
 
 
 @dataclass(frozen=True)
-class TransferSetFacts:
-    """The transfer set: `texts` is what the student is distilled on, after equal texts were made one.
+class ChoiceCost:
+    """What it took to choose texts anew as a student learnt: so many times, looking at so many in all."""
 
-    Copies are not counted among them; `augmentation` is None where none were made.
+    choices: int
+    texts: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SelectionFacts:
+    """The selection: `texts` of those it was `asked` to choose among are learnt; the rest by reason.
+
+    `anew` is what choosing on the way cost, None where all was chosen before.
+    """
+
+    asked: int
+    texts: int
+    dropped: Mapping[str, int]
+    anew: ChoiceCost | None = None
+
+
+@dataclass(frozen=True)
+class TransferSetFacts:
+    """The transfer set: `texts` is what it has, after equal texts were made one.
+
+    Copies are not counted among them; `augmentation` is None where none were made, `selection` where all are learnt.
     """
 
     name: str
@@ -62,6 +84,12 @@ class TransferSetFacts:
     neighbours: int
     generic_share: float
     augmentation: AugmentationFacts | None = None
+    selection: SelectionFacts | None = None
+
+    @property
+    def learnt(self) -> int:
+        """How many of the texts the student is distilled on."""
+        return self.texts - (sum(self.selection.dropped.values()) if self.selection else 0)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from distill.reporting.outcome import (
     AugmentationFacts,
     CurvePoint,
     RunReport,
+    SelectionFacts,
     StudentFacts,
     TeacherFacts,
     ThresholdFacts,
@@ -278,6 +279,7 @@ def _transfer_set(report: RunReport) -> Markup:
                 ("Neighbours", count(chosen.neighbours)),
                 ("Generic share", percent(chosen.generic_share)),
                 *_copies(chosen.augmentation),
+                *_selected(chosen.selection),
             ]
         )
     else:
@@ -294,6 +296,19 @@ def _copies(made: AugmentationFacts | None) -> list[tuple[str, str]]:
         return []
     rest = [(f"Not made: {reason.replace('_', ' ')}", count(rows)) for reason, rows in made.dropped.items()]
     return [("Copies", count(made.texts)), ("Generations of copies", count(made.generations)), *rest]
+
+
+def _selected(chosen: SelectionFacts | None) -> list[tuple[str, str]]:
+    """How many of the texts are learnt, and why the others are not, in one line."""
+    if chosen is None:
+        return []
+    said = [f"{reason.replace('_', ' ')}: {count(rows)}" for reason, rows in chosen.dropped.items()]
+    if chosen.anew:
+        anew = chosen.anew
+        said.append(
+            f"chosen anew {count(anew.choices)} times in {duration(anew.seconds)}, looking at {count(anew.texts)}"
+        )
+    return [("Learnt", f"{count(chosen.texts)} of {count(chosen.asked)} ({'; '.join(said) or 'all'})")]
 
 
 def _settings(report: RunReport) -> Markup:

@@ -73,11 +73,10 @@ class ObjectiveConfig(Section):
             )
         if not (self.soft_weight or self.hard_weight or names or self.mlm_weight):
             raise ValueError("every weight is 0, so that nothing is learnt; raise soft_weight, or name an intermediate")
-        if self.states == "stored" and (self.mlm_weight or not names):
+        if self.states == "stored" and self.mlm_weight:
             raise ValueError(
-                'states = "stored" keeps the states that an intermediate objective needs, found '
-                + ("none; name one" if not names else "mlm_weight, which masks anew in every batch; leave one out")
-                + ', or take states = "live"'
+                'states = "stored" keeps the states of texts as they are, found mlm_weight, which masks them anew in '
+                'every batch; leave it out, or take states = "live"'
             )
         if self.layer_mapping and self.layer_pairs:
             raise ValueError("layer_mapping and layer_pairs both say which layers are compared; leave one out")

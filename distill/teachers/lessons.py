@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -22,7 +24,15 @@ from distill.reading.known import Known
 from distill.reading.slots import SlotLessons
 from distill.reading.texts import Texts, open_transfer_set, read_texts, text_id
 from distill.reading.tokens import read_tokens
-from distill.reporting.outcome import NO_DISTILLATION, AugmentationFacts, TransferSetFacts
+from distill.reporting.outcome import (
+    NO_DISTILLATION,
+    AugmentationFacts,
+    ChoiceCost,
+    SelectionFacts,
+    TransferSetFacts,
+)
+from distill.selecting.selection import Selection, select
+from distill.settings.selection import fault_of_selection
 from distill.students.student import Student
 from distill.students.vocabulary import Text
 from distill.teachers.labels import Labels, obtain_labels, read_labels
@@ -49,14 +59,20 @@ class Lessons:
     texts: Texts
     labels: Artifact | None
     generations: tuple[Generation, ...] = ()
+    selection: Selection | None = None  # None where all texts are learnt
 
     @property
     def retriever(self) -> str:
         return str(self.transfer_set.manifest.params.get("retriever", "none"))
 
     @property
-    def facts(self) -> TransferSetFacts:
-        texts = self.texts
+    def rows(self) -> npt.NDArray[np.int64]:
+        """The numbers of the texts that are learnt, ascending."""
+        return np.arange(self.texts.table.num_rows) if self.selection is None else self.selection.rows
+
+    def facts(self, anew: ChoiceCost | None = None) -> TransferSetFacts:
+        """What a report says of them; `anew` is what it cost to choose among them on the way."""
+        texts, chosen = self.texts, self.selection
         return TransferSetFacts(
             name=self.name,
             id=self.transfer_set.id,
@@ -66,6 +82,7 @@ class Lessons:
             neighbours=texts.neighbours,
             generic_share=round(texts.generic_share, 4),
             augmentation=self._made() if self.generations else None,
+            selection=SelectionFacts(chosen.asked, chosen.kept, chosen.dropped, anew) if chosen else None,
         )
 
     def _made(self) -> AugmentationFacts:
@@ -73,20 +90,26 @@ class Lessons:
         copies = [generation.lessons for generation in self.generations]
         counts = [each.transfer_set.manifest.counts["texts"] for each in copies]
         dropped = Counter({"duplicate": sum(each.texts.duplicates for each in copies)})
-        for count in counts:
-            dropped.update(count.dropped)
+        for reasons in (
+            *(count.dropped for count in counts),
+            *(each.selection.dropped for each in copies if each.selection),
+        ):
+            dropped.update(reasons)
         return AugmentationFacts(
             len(copies),
             sum(count.rows_in for count in counts),
-            sum(each.texts.table.num_rows for each in copies),
+            sum(len(each.rows) for each in copies),
             {reason: rows for reason, rows in sorted(dropped.items()) if rows},
         )
 
     @property
     def sentences(self) -> Iterator[Text]:
-        """Every text, copies too, with its second sentence."""
-        for _, some in self.texts.chunks():
-            yield from zip(some["text"].to_pylist(), some["text_pair"].to_pylist(), strict=True)
+        """Every text that is learnt, copies too, with its second sentence."""
+        rows = self.rows
+        for start, some in self.texts.chunks():
+            first, stop = np.searchsorted(rows, (start, start + some.num_rows))
+            learnt = some.take(pa.array(rows[first:stop] - start))
+            yield from zip(learnt["text"].to_pylist(), learnt["text_pair"].to_pylist(), strict=True)
         for generation in self.generations:
             yield from generation.lessons.sentences
 
@@ -112,7 +135,12 @@ def obtain_lessons(
     texts = read_texts(transfer_set, progress=progress)
     _refuse_held_out(name, texts, gold)
     labels = obtain_labels(store, teacher, transfer_set, texts, device, progress=progress) if teacher.answers else None
-    plain = Lessons(name, transfer_set, texts, labels)
+    plain = _selected(config, Lessons(name, transfer_set, texts, labels), gold)
+    if not len(plain.rows):
+        raise BadInput(
+            f"The selection leaves none of the {texts.table.num_rows} texts of transfer set {name}: of none is the "
+            f"teacher as sure as selection.off_task = {config.selection.off_task:g} asks; lower it"
+        )
     return replace(plain, generations=tuple(_generations(store, config, plain, teacher, gold, device, progress)))
 
 
@@ -125,12 +153,33 @@ def _generations(
         made = obtain_generation(store, asked, number, plain.transfer_set, gold, device, progress=progress)
         texts = read_texts(made, progress=progress)
         labels = obtain_labels(store, teacher, made, texts, device, progress=progress) if teacher.answers else None
-        yield Generation(begin, Lessons(plain.name, made, texts, labels))
+        copies = _selected(config, Lessons(plain.name, made, texts, labels), gold)
+        yield Generation(begin, copies)
         if not asked.every:
             return
-        rows = plain.texts.table.num_rows + texts.table.num_rows
+        rows = len(plain.rows) + len(copies.rows)
         begin += asked.every * max(1, rows // config.distill.batch_size)
         number += 1
+
+
+def refuse_selection(config: RunConfig, gold: Gold) -> None:
+    """BadInput where the task, now that it is read, is not of the kind that can be selected for as asked."""
+    distils, answers = config.transfer_set is not None, config.teacher.answers
+    fault = fault_of_selection(config.selection, gold.kind, distils=distils, answers=answers)
+    if fault:
+        raise BadInput(fault)
+
+
+def _selected(config: RunConfig, lessons: Lessons, gold: Gold) -> Lessons:
+    """The lessons with those chosen that are learnt; copies are chosen among copies."""
+    asked = config.selection
+    if not asked.used:
+        return lessons
+    logits = None
+    if asked.judges:
+        assert lessons.labels is not None, "the teacher has answers"
+        logits = read_labels(lessons.labels, lessons.texts, len(gold.tags)).logits
+    return replace(lessons, selection=select(asked, lessons.texts.table, logits, config.seed))
 
 
 def _refuse_held_out(name: str, texts: Texts, gold: Gold) -> None:

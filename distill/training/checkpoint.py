@@ -70,10 +70,7 @@ class Checkpoint:
     ) -> None:
         """What learns, by names of the caller's choice, and how it stands; the best weights of a model on the way."""
         tensors = {
-            f"{name}.{key}": tensor
-            for name, module in learners.items()
-            for key, tensor in module.state_dict().items()
-            if key not in _tied(module)
+            f"{name}.{key}": tensor for name, module in learners.items() for key, tensor in _untied(module).items()
         }
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
@@ -95,7 +92,7 @@ class Checkpoint:
             return Standing()
         for name, module in learners.items():
             own = {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
-            module.load_state_dict(own | {key: own[first] for key, first in _tied(module).items()})
+            module.load_state_dict(own | {key: own[first] for key, first in _tied(module.state_dict()).items()})
         if optimizer is not None:
             _put_back(optimizer, tensors)
         curve, best = tuple(CurvePoint(**point) for point in standing["curve"]), standing.get("best")
@@ -111,11 +108,18 @@ class Checkpoint:
             return {}
 
 
-def _tied(module: nn.Module) -> dict[str, str]:
+def _untied(module: nn.Module) -> dict[str, Tensor]:
+    """Each weight once, by its first name."""
+    state = module.state_dict()
+    tied = _tied(state)
+    return {name: tensor for name, tensor in state.items() if name not in tied}
+
+
+def _tied(state: Mapping[str, Tensor]) -> dict[str, str]:
     """The weights that are others under a second name (a head's that are its embeddings): name -> first name."""
     first: dict[tuple[int, torch.Size], str] = {}
     tied = {}
-    for name, tensor in module.state_dict().items():
+    for name, tensor in state.items():
         if tensor.numel():
             known = first.setdefault((tensor.data_ptr(), tensor.shape), name)
             if known != name:

@@ -1,4 +1,4 @@
-"""Stages: which texts are seen from which batch on, by a curriculum of neighbours and by generations of copies.
+"""Stages: which texts are seen from which batch on, by a curriculum of neighbours, by generations of copies, by choice.
 
 A stage is a set of rows with an order of its own, a function of the seed and the batch's number, so that a killed loop
 can go on.
@@ -29,9 +29,17 @@ class Part:
     """Texts that are learnt together: of the transfer set, or of a generation, seen from one batch until another."""
 
     key: Key
-    first: int  # the number of its first text
+    rows: Rows  # their numbers, ascending
     begin: int
     end: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The batches from `begin` until before `end`, which are drawn from the same texts."""
+
+    begin: int
+    end: int
 
 
 @dataclass(frozen=True)
@@ -71,17 +79,40 @@ def key_of(table: pa.Table, config: CurriculumConfig) -> Key:
     return np.where(neighbours, key, -np.inf)
 
 
+Choose = Callable[[Stage, int, Rows], Rows]  # those of a stage's texts that its batches have; it is at batch `int`
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """Texts are chosen anew every so many batches, of `batches` in all."""
+
+    choose: Choose
+    every: int
+    batches: int
+
+    @property
+    def begins(self) -> range:
+        return range(0, self.batches, self.every)
+
+
 class Staged:
-    """The order of parts under a pace: each stage is a schedule of the texts it shows."""
+    """The order of parts under a pace: each stage is a schedule of the texts it shows, or of those chosen of them."""
 
     def __init__(
-        self, parts: Sequence[Part], pace: Pace, lengths: npt.NDArray[np.int64], order: Callable[[Rows, int], Order]
+        self,
+        parts: Sequence[Part],
+        pace: Pace,
+        lengths: npt.NDArray[np.int64],
+        order: Callable[[Rows, int], Order],
+        choosing: Choosing | None = None,
     ) -> None:
         self._parts = parts
         self._pace = pace
         self._lengths = lengths
         self._order = order
-        self._begins = sorted({*(begin for begin, _ in pace.steps), *(part.begin for part in parts)})
+        self._choosing = choosing
+        anew = choosing.begins if choosing else ()
+        self._begins = sorted({*(begin for begin, _ in pace.steps), *(part.begin for part in parts), *anew})
         self._stage = -1
         self._shown: Rows = np.empty(0, np.int64)
 
@@ -89,15 +120,23 @@ class Staged:
         """The rows of batch 0, 1, 2 …, (B,)."""
         stage = int(np.searchsorted(self._begins, number, side="right")) - 1
         if stage != self._stage:
-            self._stage, self._shown = stage, self.shown(self._begins[stage])
+            self._stage, self._shown = stage, self._chosen(stage, number)
             self._current = self._order(self._lengths[self._shown], stage * _STRIDE)
         return self._shown[self._current.rows(number - self._begins[stage])]
+
+    def _chosen(self, stage: int, number: int) -> Rows:
+        """The rows of a stage, found when batch `number` is to be made."""
+        rows, choosing = self.shown(self._begins[stage]), self._choosing
+        if choosing is None:
+            return rows
+        end = min([*self._begins[stage + 1 : stage + 2], choosing.batches])
+        return choosing.choose(Stage(self._begins[stage], end), number, rows)
 
     def shown(self, number: int) -> Rows:
         """All rows that may be in batch 0, 1, 2 …, ascending."""
         share = self._pace.share(number)
         there = [part for part in self._parts if part.begin <= number < part.end]
-        return np.concatenate([part.first + shown(part.key, share) for part in there])
+        return np.concatenate([part.rows[shown(part.key, share)] for part in there])
 
 
 def shown(key: Key, share: float) -> Rows:

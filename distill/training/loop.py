@@ -29,6 +29,7 @@ from distill.training.batches import BudgetSchedule, Order, Rows, Schedule
 from distill.training.checkpoint import Checkpoint, Standing
 from distill.training.early_stopping import EarlyStopping, Judge, Patience
 from distill.training.gradients import Gradients
+from distill.training.met_rows import MetRows
 from distill.training.processes import ALONE, Processes
 
 CURVE_POINTS = 100  # at most so many points a curve
@@ -84,6 +85,10 @@ class Recipe:
             return BudgetSchedule(lengths, self.tokens_per_batch, self.seed)
         return Schedule(lengths, self.batch_size, self.seed)
 
+    def texts_a_batch(self, lengths: Rows) -> float:
+        """How many texts of such lengths a batch has, about."""
+        return self.batch_size if self.tokens_per_batch is None else self.tokens_per_batch / float(lengths.mean())
+
 
 def train(
     stage: str,
@@ -99,14 +104,18 @@ def train(
     progress: Progress,
     judge: Judge | None = None,
     processes: Processes = ALONE,
+    met: MetRows | None = None,
 ) -> Standing:
     """Train `model` in place, and what the objective has beside it; how it stands at the end comes back.
 
     `speak` is how a batch goes through the model, `order` says which of the examples are in it. `judge` scores the
-    model as it is, where the recipe has patience.
+    model as it is, where the recipe has patience. `met` are the rows of its word embedding that are met, where the
+    others are left out.
     """
     learners = {"model": model, "helpers": objective.helpers}
     optimizer = _optimizer(learners, recipe)
+    if met is not None:
+        met.follow(optimizer)
     gradients = Gradients(learners, device)
     standing = checkpoint.read(learners, optimizer)
     if standing.is_over(recipe.updates):

@@ -62,6 +62,9 @@ class MixedTokens:
     def pad(self) -> int:
         return self.plain.pad
 
+    def met(self) -> Rows:
+        return self.plain.met()
+
     def compared_in(self, rows: Rows) -> npt.NDArray[np.int64]:
         return self.plain.compared_in(rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from math import isnan
 
@@ -19,12 +20,14 @@ from distill.models.states import Shape
 from distill.objectives.objective import HARD, Objective, make_objective
 from distill.reading.gold import Gold
 from distill.reporting.outcome import CurvePoint
+from distill.selecting.choices import Choices
 from distill.students.student import Student
 from distill.teachers.lessons import Lessons
 from distill.teachers.teacher import Teacher
 from distill.training.checkpoint import Checkpoint
 from distill.training.early_stopping import Judge
 from distill.training.loop import Recipe, train
+from distill.training.met_rows import met_rows
 from distill.training.processes import ALONE, Processes
 from distill.training.subject import Subject, gold_subject, taught_subject
 
@@ -72,7 +75,8 @@ def distill_student(course: Course, student: Student, teacher: Teacher, lessons:
     recipe = Recipe.of(config.distill, config.distill.updates, config.seed)
 
     def subject() -> Subject:
-        return taught_subject(config, course.gold, student, teacher, lessons, objective, recipe, course.device)
+        choices = Choices.of(course.draft, course.processes)
+        return taught_subject(config, course.gold, student, teacher, lessons, objective, recipe, course.device, choices)
 
     return _learn("distill", course, student, subject, objective, recipe)
 
@@ -114,20 +118,23 @@ def _learn(
             state.get("updates", recipe.updates),
         )
     learnt = subject()
-    done = train(
-        name,
-        student.model,
-        learnt.speak,
-        learnt.examples,
-        learnt.order,
-        objective,
-        recipe,
-        checkpoint,
-        device=course.device,
-        progress=course.progress,
-        judge=_judge(course, student),
-        processes=course.processes,
-    )
+    of_all = objective.masked is not None  # tokens, which what is masked may be
+    with nullcontext() if of_all else met_rows(student.transformer, learnt.examples.tokens.met(), course.device) as met:
+        done = train(
+            name,
+            student.model,
+            learnt.speak,
+            learnt.examples,
+            learnt.order,
+            objective,
+            recipe,
+            checkpoint,
+            device=course.device,
+            progress=course.progress,
+            judge=_judge(course, student),
+            processes=course.processes,
+            met=met,
+        )
     if not course.processes.main:
         return Learned(done.curve, done.seconds, Answers(), done.update)
     answers = _answers(course, student, course.gold, f"testing {name}")

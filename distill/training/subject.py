@@ -19,11 +19,13 @@ from distill.reading.examples import Examples, gold_examples
 from distill.reading.gold import Gold
 from distill.reading.joined import JoinedExamples
 from distill.reading.source import ExampleSource, Rows
+from distill.selecting.choices import Choices
+from distill.selecting.disagreement import Disagreement
 from distill.students.student import Student
 from distill.teachers.lessons import Lessons
 from distill.teachers.teacher import Teacher
 from distill.training.batches import Order
-from distill.training.curriculum import Part, Staged, key_of, make_pace
+from distill.training.curriculum import Choosing, Part, Staged, key_of, make_pace
 from distill.training.loop import Recipe
 from distill.training.mixup import MixedExamples, Mixup, mixing
 
@@ -52,10 +54,18 @@ def taught_subject(
     objective: Objective,
     recipe: Recipe,
     device: Device,
+    choices: Choices | None = None,
 ) -> Subject:
-    """A transfer set with what was made of it, as its teacher sees it; mixed, and by a curriculum, where asked."""
+    """A transfer set with what was made of it, as its teacher sees it; mixed, chosen, and in stages, where asked.
+
+    `choices` are those of the run, where texts are chosen as it goes.
+    """
     examples = _examples(config, gold, student, teacher, lessons, objective, device)
-    order = _order(config, lessons, examples, recipe)
+    choosing = None
+    if config.selection.by == "disagreement":
+        assert choices is not None, "they are kept somewhere"
+        choosing = _choosing(config, lessons, student, examples, recipe, device, choices)
+    order = _order(config, lessons, examples, recipe, choosing)
     speak = student.shown(objective.sight)
     if config.mixup.batches == "none":
         return Subject(examples, speak, order)
@@ -76,7 +86,7 @@ def _examples(
         taught = some.examples(student, gold)
         if objective.sight or config.mixup.targets == "live":
             taught = beside_teacher(taught, some.texts, student, teacher, objective.sight)
-        if config.objective.states == "stored":
+        if config.objective.states == "stored" and objective.teacher_parts:
             taught = with_stored_states(taught, some.texts, student, teacher, objective.teacher_parts, device)
         return taught
 
@@ -116,9 +126,39 @@ def _mixed(config: RunConfig, plain: ExampleSource, teacher: Teacher, objective:
     )
 
 
-def _order(config: RunConfig, lessons: Lessons, examples: ExampleSource, recipe: Recipe) -> Order:
+def _choosing(
+    config: RunConfig,
+    lessons: Lessons,
+    student: Student,
+    examples: ExampleSource,
+    recipe: Recipe,
+    device: Device,
+    choices: Choices,
+) -> Choosing:
+    """Texts are chosen by disagreement, those of all parts together."""
+    parts = [lessons, *(generation.lessons for generation in lessons.generations)]
+    selections = [part.selection for part in parts if part.selection is not None]
+    classes = [selection.classes for selection in selections if selection.classes is not None]
+    chooser = Disagreement(
+        config.selection,
+        student,
+        examples,
+        np.concatenate([selection.always for selection in selections]),
+        np.concatenate(classes) if config.selection.balance else None,
+        1.0 if config.objective.soft_targets == "mse" else config.objective.temperature,
+        recipe.texts_a_batch(np.asarray(examples.tokens.lengths)),
+        config.seed,
+        device,
+        choices,
+    )
+    return Choosing(chooser, config.selection.every * recipe.accumulate, recipe.updates * recipe.accumulate)
+
+
+def _order(
+    config: RunConfig, lessons: Lessons, examples: ExampleSource, recipe: Recipe, choosing: Choosing | None
+) -> Order:
     lengths = examples.tokens.lengths
-    if config.curriculum.by == "none" and not lessons.generations:
+    if config.curriculum.by == "none" and not lessons.generations and lessons.selection is None:
         return recipe.order(lengths)
 
     def order(some: Rows, stride: int) -> Order:
@@ -126,10 +166,15 @@ def _order(config: RunConfig, lessons: Lessons, examples: ExampleSource, recipe:
 
     pace = make_pace(config.curriculum, recipe.updates * recipe.accumulate)
     begins = [generation.begin for generation in lessons.generations]
-    parts = [Part(key_of(lessons.texts.table, config.curriculum), 0, 0, math.inf)]
+    parts, first = [_part(config, lessons, 0, 0, math.inf)], lessons.texts.table.num_rows
     for generation, end in zip(lessons.generations, [*begins[1:], math.inf], strict=False):
-        first = parts[-1].first + len(parts[-1].key)
-        key = key_of(generation.lessons.texts.table, config.curriculum)
-        parts.append(Part(key, first, generation.begin, end))
-    assert sum(len(part.key) for part in parts) == len(lengths), "parts and examples are of the same texts"
-    return Staged(parts, pace, np.asarray(lengths), order)
+        parts.append(_part(config, generation.lessons, first, generation.begin, end))
+        first += generation.lessons.texts.table.num_rows
+    assert first == len(lengths), "parts and examples are of the same texts"
+    return Staged(parts, pace, np.asarray(lengths), order, choosing)
+
+
+def _part(config: RunConfig, lessons: Lessons, first: int, begin: int, end: float) -> Part:
+    """The texts of some lessons that are learnt; the first of all has this number."""
+    key = key_of(lessons.texts.table, config.curriculum)
+    return Part(key[lessons.rows], first + lessons.rows, begin, end)

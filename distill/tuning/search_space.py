@@ -25,7 +25,8 @@ from distill.config import RunConfig, make_config
 Params = Mapping[str, Json]  # key of RUN.toml -> its value in a trial
 Scalar = str | int | float | bool
 
-TUNABLE = ("transfer_set", "student", "objective", "augmentation", "mixup", "curriculum", "distill", "finetune")
+TUNABLE = ("transfer_set", "student", "objective", "augmentation", "mixup", "curriculum", "selection", "distill",
+           "finetune")  # fmt: skip
 _WHY_NOT = {
     "task": "trials are compared on one task",
     "teacher": "the teacher and its labels are made once for all trials",

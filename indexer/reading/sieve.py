@@ -27,7 +27,7 @@ class Sifted:
 
 
 class Sieve:
-    """Every passage passes, in this order: length, language, quality, duplicates, near-duplicates.
+    """Every passage passes, in this order: length, source, sample, language, quality, duplicates, near-duplicates.
 
     It remembers kept passages only, so that what it knows can be read back from the finished shards.
     """
@@ -52,7 +52,8 @@ class Sieve:
     def sift(self, documents: pa.RecordBatch) -> Sifted:
         split = split_documents(documents, self.settings.bounds)
         dropped = {"too_short": split.too_short}
-        passages = self._tagged(split.passages)
+        passages = self._chosen(split.passages, dropped)
+        passages = self._tagged(passages)
         for reason, is_bad in self._language_faults(passages):
             passages = _drop(passages, is_bad, reason, dropped)
         for name, quality in FILTERS.items():
@@ -60,6 +61,16 @@ class Sieve:
                 is_bad = quality.measure(passages.column("text")) > self.settings.filters[name]
                 passages = _drop(passages, is_bad, name, dropped)
         return self._without_repeats(passages, dropped)
+
+    def _chosen(self, passages: pa.RecordBatch, dropped: dict[str, list[str]]) -> pa.RecordBatch:
+        """Those of no source that is left out, and of them the sample: by a hash, so that no order matters."""
+        if self.settings.without_sources:
+            left_out = pc.is_in(passages.column("source"), pa.array(self.settings.without_sources, pa.string()))
+            passages = _drop(passages, left_out.to_numpy(zero_copy_only=False), "source", dropped)
+        if self.settings.sample is not None:
+            shares = hash_texts(passages.column("text")).astype(np.float64) / 2.0**64
+            passages = _drop(passages, shares >= self.settings.sample, "sample", dropped)
+        return passages
 
     def _without_repeats(self, passages: pa.RecordBatch, dropped: dict[str, list[str]]) -> Sifted:
         hashes = hash_texts(passages.column("text"))

@@ -25,6 +25,9 @@ export async function orderSetPage({signal, query}) {
       whole("k", "Neighbours each", {value: 20, min: 1, max: 1000})),
     row(whole("shots", "Utterances a class", {min: 1, placeholder: "all"}), whole("seed", "Seed", {placeholder: "0"}),
       choice("size_of", "As many generic texts as", [none("no other set"), ...sets.items.map(({name}) => [name, name])], {hint: allOf(sets)})),
+    folded("Rounds",
+      row(whole("rounds", "Rounds", {min: 1, max: 3, placeholder: "1", hint: "2: the best neighbours ask in their turn"}),
+        whole("askers", "Neighbours that ask", {min: 1, max: 20, placeholder: "3"}))),
     folded("Selection policy", mixFields(), policyFields(),
       box("include_utterance", "The utterances themselves are part of the set", {checked: true})));
   return [head, form];

@@ -11,7 +11,7 @@ const DROPS = {
   shots: "not drawn for the few shots", heldout_exact: "equals held-out text", heldout_ngram: "near held-out text, by words",
   heldout_cosine: "near held-out text, by encoder", rank_band: "outside the rank band", no_match: "no word in common",
   score_band: "outside the score band", length_band: "too short or too long", near_utterance: "near-duplicate of its utterance",
-  max_uses: "used by a nearer utterance", not_included: "utterances left out", generic_share: "beyond the generic share",
+  max_uses: "used by a nearer utterance", diversity: "too like those chosen", not_included: "utterances left out", generic_share: "beyond the generic share",
   budget_generic: "beyond the budget of generic texts", budget_rows: "beyond the budget of texts", budget_words: "beyond the budget of words",
 };
 

@@ -10,7 +10,7 @@ import {policyFields} from "./policy.js";
 const MOST = 64; // utterances the service explains at a time
 const REASONS = {
   rank_band: "rank", no_match: "no match", score_band: "score", length_band: "length", heldout_exact: "held out",
-  heldout_ngram: "held out", heldout_cosine: "held out", near_utterance: "near-duplicate", max_uses: "used already",
+  heldout_ngram: "held out", heldout_cosine: "held out", near_utterance: "near-duplicate", max_uses: "used already", diversity: "diversity",
 };
 
 let remembered = null; // the form and what was found with it: whoever looks elsewhere comes back to them

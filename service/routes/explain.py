@@ -20,8 +20,8 @@ from service.explanation import Asked, explain
 from service.forms import Name, Neighbour, Neighbours, NeighboursRequest
 from service.heldout import Heldout, HeldoutSettings, hold_out, texts_of
 from service.neighbours import SearchIndex, choose_retriever
-from service.orders import at, at_most
-from service.plan import check_encoder, check_split
+from service.orders import at, at_most, check_depth
+from service.plan import check_encoder, check_ranking, check_split
 from service.routes.context import EVERYWHERE, Here, Service
 from service.routes.neighbours import check_limits
 from service.selection import SelectionPolicy
@@ -72,7 +72,10 @@ class ExplainedUtterance(BaseModel):
 
 
 class Explanation(Neighbours):
-    """The neighbours, as POST /v1/neighbours gives them, each with what the policy does with it."""
+    """The neighbours, as POST /v1/neighbours gives them, each with what the policy does with it.
+
+    With `policy.diversity` it is all the neighbours of the pool, out of which k are chosen.
+    """
 
     heldout_texts: int = Field(description="held-out texts that were looked at")
     utterances: list[ExplainedUtterance]  # type: ignore[assignment]  # each says more
@@ -85,11 +88,19 @@ def explain_neighbours(here: Here, body: Annotated[ExplainRequest, Body(openapi_
     """
     at_most(MOST_UTTERANCES, len(body.utterances), "utterances", "utterances to explain in a request")
     check_limits(here.settings, body)
+    check_depth(here.settings.max_k, body.policy, body.k, "neighbours for an utterance")
+    if body.policy.per_class:
+        raise Refused(
+            "policy.per_class: expected a policy that needs no classes, as these utterances have none; leave it out",
+            field="policy.per_class",
+        )
     with _place():
         index = here.indexes.get(body.index)
         retriever = choose_retriever(index, body.retriever)
         with at("policy.heldout.cosine"):
             check_encoder(index, body.policy)
+        with at("policy.diversity"):
+            check_ranking(retriever, body.policy)
         heldout = _hold_out(here, index, body)
         asked = Asked(
             ids=[str(n) if utterance.id is None else utterance.id for n, utterance in enumerate(body.utterances)],

@@ -56,6 +56,20 @@ EXAMPLES = {
             "policy": {"generic_share": 0.7, "budget_rows": 2000, "max_words": 30},
         },
     },
+    "diverse": {
+        "summary": "Of the 60 nearest passages of each utterance 20 that are unlike one another, as many texts a class",
+        "value": {
+            "name": "clinc-diverse",
+            "index": "web",
+            "task": "clinc150",
+            "k": 20,
+            "policy": {"diversity": 0.5, "pool": 60, "budget_generic": 2000, "per_class": True},
+        },
+    },
+    "two-rounds": {
+        "summary": "Each utterance's 10 nearest passages, and 10 that its best three of them find",
+        "value": {"name": "clinc-rounds", "index": "web", "task": "clinc150", "k": 10, "rounds": 2, "askers": 3},
+    },
     "task-only": {
         "summary": "The task's own utterances, without any neighbours",
         "value": {"name": "clinc-task", "task": "clinc150", "retriever": "none"},

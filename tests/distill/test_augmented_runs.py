@@ -114,8 +114,14 @@ def test_a_run_says_what_augmentation_made_and_why_the_rest_is_not_there(world: 
         {"mixup": {"batches": "append"}},
         {"mixup": {"batches": "replace", "targets": "live"}, "objective": {"intermediate": "mi-alpha"}},
         {"curriculum": {"by": "rank"}},
+        {
+            "augmentation": {**AUGMENTED, "every": 1},
+            "mixup": {"batches": "append"},
+            "curriculum": {"by": "rank"},
+            "distill": {"updates": 40, "accumulate": 2},
+        },
     ],
-    ids=["augmented", "mixed", "mixed live", "by rank"],
+    ids=["augmented", "mixed", "mixed live", "by rank", "all, accumulated"],
 )
 def test_a_run_that_stops_goes_on_to_the_same_id(world: tuple[Store, RunConfig], sections: dict[str, Any]) -> None:
     store, config = world[0], changed(world[1], **{**FEW, **sections})

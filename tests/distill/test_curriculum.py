@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from contract.errors import BadInput
 from distill.settings.augmentation import CurriculumConfig
 from distill.training.batches import Order, Rows, Schedule
-from distill.training.curriculum import STEPS, Pace, Part, Staged, key_of, make_pace, shown
+from distill.training.curriculum import STEPS, Choosing, Key, Pace, Part, Stage, Staged, key_of, make_pace, shown
 
 RANKS = [None, 0, 1, 2, None, 0, 5, 3]  # of two utterances and their neighbours
 
@@ -37,9 +37,14 @@ def schedule(lengths: Rows, stride: int) -> Order:
     return Schedule(lengths, 2, 7 + stride)
 
 
-def staged(parts: list[Part], pace: Pace) -> Staged:
-    lengths = np.full(sum(len(part.key) for part in parts), 5)
-    return Staged(parts, pace, lengths, schedule)
+def part(key: Key, first: int, begin: int = 0, end: float = math.inf) -> Part:
+    """All texts of a part; the first has this number."""
+    return Part(key, np.arange(first, first + len(key)), begin, end)
+
+
+def staged(parts: list[Part], pace: Pace, choosing: Choosing | None = None) -> Staged:
+    lengths = np.full(max(int(part.rows[-1]) for part in parts) + 1, 5)
+    return Staged(parts, pace, lengths, schedule, choosing)
 
 
 def seen(order: Order, first: int, last: int) -> set[int]:
@@ -97,7 +102,7 @@ def test_the_pace_goes_from_its_start_to_all_in_steps() -> None:
 def test_a_curriculum_shows_near_neighbours_before_far_ones() -> None:
     ranks = [None] * 4 + [rank for rank in range(10) for _ in range(4)]
     key = key_of(some_table(ranks), asked())
-    order = staged([Part(key, 0, 0, math.inf)], make_pace(asked(start=0.1, full=0.5), 400))
+    order = staged([part(key, 0)], make_pace(asked(start=0.1, full=0.5), 400))
     early, late = seen(order, 0, 20), seen(order, 200, 400)
     assert early == set(range(8)), "the utterances and rank 0"
     assert late == set(range(44))
@@ -107,7 +112,7 @@ def test_a_curriculum_shows_near_neighbours_before_far_ones() -> None:
 
 def test_an_order_is_a_function_of_the_batchs_number() -> None:
     key = key_of(some_table([None] * 3 + list(range(20))), asked())
-    parts, pace = [Part(key, 0, 0, math.inf)], make_pace(asked(), 100)
+    parts, pace = [part(key, 0)], make_pace(asked(), 100)
     whole = [staged(parts, pace).rows(number).tolist() for number in range(100)]
     order = staged(parts, pace)
     jumping = {number: order.rows(number).tolist() for number in (99, 3, 57, 4, 0, 50)}
@@ -118,10 +123,10 @@ def test_an_order_is_a_function_of_the_batchs_number() -> None:
 def test_a_generation_is_seen_from_its_beginning_until_the_next() -> None:
     always = np.full(4, -np.inf)
     parts = [
-        Part(always, 0, 0, math.inf),
-        Part(always, 4, 0, 10),
-        Part(always, 8, 10, 20),
-        Part(always, 12, 20, math.inf),
+        part(always, 0),
+        part(always, 4, 0, 10),
+        part(always, 8, 10, 20),
+        part(always, 12, 20),
     ]
     order = staged(parts, Pace(((0, 1.0),)))
     assert seen(order, 0, 10) == set(range(8))
@@ -131,7 +136,37 @@ def test_a_generation_is_seen_from_its_beginning_until_the_next() -> None:
 
 def test_a_curriculum_holds_for_copies_too() -> None:
     key = key_of(some_table(RANKS), asked())
-    order = staged([Part(key, 0, 0, math.inf), Part(key, 8, 5, math.inf)], Pace(((0, 0.0), (20, 1.0))))
+    order = staged([part(key, 0), part(key, 8, 5)], Pace(((0, 0.0), (20, 1.0))))
     assert seen(order, 0, 5) == {0, 4}
     assert seen(order, 5, 20) == {0, 4, 8, 12}
     assert seen(order, 20, 60) == set(range(16))
+
+
+ALL = Pace(((0, 1.0),))
+
+
+def test_texts_that_are_not_selected_are_never_seen() -> None:
+    selected = Part(np.full(3, -np.inf), np.array([1, 4, 6]), 0, math.inf)
+    assert seen(staged([selected, part(np.full(2, -np.inf), 8)], ALL), 0, 30) == {1, 4, 6, 8, 9}
+    by_rank = key_of(some_table(RANKS), asked())[[0, 2, 6]]
+    order = staged([Part(by_rank, np.array([0, 2, 6]), 0, math.inf)], Pace(((0, 0.0), (10, 0.5), (20, 1.0))))
+    assert [seen(order, first, first + 10) for first in (0, 10, 20)] == [{0}, {0, 2}, {0, 2, 6}]
+
+
+def test_batches_are_drawn_from_what_was_chosen_at_the_beginning_of_their_stage() -> None:
+    asked_for: list[tuple[Stage, int, list[int]]] = []
+
+    def choose(stage: Stage, now: int, rows: Rows) -> Rows:
+        asked_for.append((stage, now, rows.tolist()))
+        return rows[rows % 2 == stage.begin // 10 % 2]
+
+    parts = [part(np.full(4, -np.inf), 0), part(np.full(4, -np.inf), 4, 15)]
+    order = staged(parts, ALL, Choosing(choose, 10, 25))
+    assert [seen(order, *ends) for ends in ((0, 10), (10, 15), (15, 20), (20, 25))] == [
+        {0, 2}, {1, 3}, {1, 3, 5, 7}, {0, 2, 4, 6}
+    ]  # fmt: skip
+    assert [stage for stage, *_ in asked_for] == [Stage(0, 10), Stage(10, 15), Stage(15, 20), Stage(20, 25)]
+    assert [now for _, now, _ in asked_for] == [0, 10, 15, 20]
+    assert [len(rows) for *_, rows in asked_for] == [4, 4, 8, 8]
+    staged(parts, ALL, Choosing(choose, 10, 25)).rows(17)
+    assert asked_for[-1][:2] == (Stage(15, 20), 17), "one that goes on in the midst says so"

@@ -57,7 +57,7 @@ def said_and_learnt(model: BertForSequenceClassification, speak: Speaker, batch:
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("layers", [1, 2, 4])
-@pytest.mark.parametrize("lengths", [[7, 3, 1, 5], [6, 6, 6], [1]])
+@pytest.mark.parametrize("lengths", [[7, 3, 1, 5], [6, 6, 6], [1], [16, 2], [15, 15]])
 def test_logits_and_gradients_are_the_plain_ones(attention: Attention, layers: int, lengths: list[int]) -> None:
     model, batch = make(layers, attention), batch_of(lengths)
     plain, gradients = said_and_learnt(model, speaker(model), batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -120,6 +121,19 @@ def test_the_longest_unused_go_beyond_the_bound_and_none_that_is_being_made(tmp_
         newest = numbers(Shelf(tmp_path, max_bytes=3 * size + size // 2), "newest")
     assert {path.name for path in tmp_path.glob("[!.]*")} == {x.directory.name for x in (made, used, newest)}
     assert numbers(shelf, "old").array("flat.int32").tolist() == list(range(9)), "it can always be made again"
+
+
+def test_it_leaves_half_of_what_is_free_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that it is never the reason that a disk is full."""
+    shelf = Shelf(tmp_path)
+    for name in ("one", "two", "three"):
+        numbers(shelf, name)
+    size = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) // 3
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+    numbers(shelf, "four")
+    kept = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    assert size <= kept <= 2 * size + size // 2, "half of the four"
 
 
 def test_what_is_mapped_stays_when_its_entry_goes(tmp_path: Path) -> None:

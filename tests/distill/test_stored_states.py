@@ -153,6 +153,14 @@ def test_who_is_stopped_while_laying_down_begins_anew(tmp_path: Path) -> None:
     assert again == run_distillation(store, "broken", config).id, "what is finished is not made again"
 
 
+def test_soft_targets_alone_store_no_states(tmp_path: Path) -> None:
+    """So that a study may ask for stored states, whatever objective it tries."""
+    store, config = make_world(tmp_path)
+    examples = examples_of(store, shortened(config, objective=STORED))
+    assert (examples.states, examples.teacher) == (None, None)
+    assert not list((store.path("transfer-set", "near").parent / FOLDER).glob(f"*/{STATES}"))
+
+
 def test_joint_tasks_have_stored_states_too(tmp_path: Path) -> None:
     store, config = make_kind(tmp_path, "joint")
     run_distillation(store, "joint", shortened(config, objective=HELPED | STORED))
@@ -161,8 +169,7 @@ def test_joint_tasks_have_stored_states_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sections", "sentence"),
     [
-        ({"objective": STORED}, "found none; name one"),
-        ({"objective": STORED | {"mlm_weight": 1.0} | HELPED}, "masks anew"),
+        ({"objective": STORED | {"mlm_weight": 1.0} | HELPED}, "masks them anew"),
         (
             {"objective": STORED | HELPED, "augmentation": {"operations": [SWAP]}},
             "found augmentation",

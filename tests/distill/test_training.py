@@ -42,6 +42,9 @@ class Bag(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, classes)
 
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.words
+
     def forward(self, batch: Batch) -> Said:
         mask = batch.attention_mask.unsqueeze(-1).float()
         words = self.words(batch.input_ids)
@@ -64,6 +67,12 @@ def examples(soft: bool = False) -> Examples:
     logits = (5 * np.eye(3)[classes]).astype(np.float16) if soft else None
     tokens = Tokens(flat, offsets, lengths.astype(np.int32), 0, False)
     return Examples(tokens, np.full(60, NO_LABEL) if soft else classes, logits)
+
+
+def some_examples() -> Examples:
+    """The same, of 20 of the 50 words, spread over the table."""
+    some = examples()
+    return replace(some, tokens=replace(some.tokens, flat=1 + 2 * (some.tokens.flat % 20)))
 
 
 class Killed(Exception):

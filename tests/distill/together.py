@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from torch import Tensor
 from contract.errors import WorkerLost
 from contract.progress import silent
 from distill.models.device import threads
-from distill.objectives.objective import HARD
+from distill.objectives.objective import HARD, Objective
 from distill.training.loop import Recipe
+from distill.training.met_rows import met_rows
 from distill.training.processes import Processes, joined
-from tests.distill.test_training import RECIPE, bag, checkpoint_at, learn, with_helpers
+from tests.distill.test_training import CPU, RECIPE, bag, checkpoint_at, examples, learn, some_examples, with_helpers
 
 LOST = 3
 
@@ -57,7 +59,8 @@ def _play(told: dict[str, Any], processes: Processes) -> None:
     folder = Path(told["folder"])
     model = bag(told.get("dropout", 0.0))
     recipe: Recipe = replace(RECIPE, **told.get("recipe", {}))
-    objective, given = HARD, {}
+    objective: Objective = HARD
+    given: dict[str, Any] = {}
     if told.get("helpers"):
         objective, some = with_helpers()
         given = {"examples": some}
@@ -67,7 +70,9 @@ def _play(told: dict[str, Any], processes: Processes) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     checkpoint = checkpoint_at(folder / "checkpoint", 3)  # due at every third look at the clock
-    learn(model, folder, recipe, objective=objective, checkpoint=checkpoint, progress=listen if told.get("dies_at") else silent, processes=processes, **given)  # fmt: skip # noqa: E501
+    some = given.setdefault("examples", some_examples() if told.get("met") else examples()).tokens.met()
+    with met_rows(model, some, CPU) if told.get("met") else nullcontext() as met:
+        learn(model, folder, recipe, objective=objective, checkpoint=checkpoint, progress=listen if told.get("dies_at") else silent, processes=processes, met=met, **given)  # fmt: skip # noqa: E501
     tensors = {f"model.{name}": t for name, t in model.state_dict().items()}
     tensors |= {f"helpers.{name}": t for name, t in objective.helpers.state_dict().items()}
     save_file(tensors, folder / f"weights-{told['rank']}")

@@ -15,10 +15,11 @@ from contract.errors import NotFound
 from contract.store import Store
 from distill.comparing.comparison import CompareOptions, compare
 from experiments import __main__ as commands
+from experiments.compared import compare_results
 from experiments.experiment import Experiment, PlannedRun
 from experiments.ledger import Entry
 from experiments.results import SCHEMA, folder_of, keep_results, ledger_of, results_table
-from experiments.table import compare_results, table_of
+from experiments.table import table_of
 from tests.distill.runs import keep_arms, keep_run, make_predictions, make_report
 
 ARMS = {"no distillation": 0.70, "retrieved": 0.80, "generic-random": 0.7025}

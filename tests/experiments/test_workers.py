@@ -34,6 +34,19 @@ def test_a_command_that_fails_is_told_in_a_sentence_and_the_others_go_on(build: 
         assert (tmp_path / "artifacts" / "transfer-sets" / name / "manifest.json").is_file()
 
 
+def test_what_a_command_needs_before_it_is_run_by_the_same_worker_and_its_fault_is_told(
+    build: list[str], tmp_path: Path
+) -> None:
+    second, other = [*build, "two"], [*build, "three"]
+    before = {tuple(second): [*build, "one"], tuple(other): ["inspect", "nowhere"]}
+    ended = list(run_side_by_side([second, other], tmp_path / "artifacts", workers=1, before=before))
+    assert [each.command for each in ended] == [second, other]
+    assert ended[0].error is None
+    assert (ended[1].error or "").startswith("There is no transfer-set")
+    made = sorted(path.name for path in (tmp_path / "artifacts" / "transfer-sets").glob("[a-z]*"))
+    assert made == ["one", "two"]
+
+
 def test_a_worker_that_dies_takes_only_its_command_with_it(build: list[str], tmp_path: Path) -> None:
     commands = [[*build, name] for name in ("one", "two", "three")]
     results = run_side_by_side(commands, tmp_path / "artifacts", workers=1)

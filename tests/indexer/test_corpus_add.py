@@ -223,3 +223,14 @@ def test_kill_minus_nine_at_twenty_moments_of_an_add_gives_the_same_id(tmp_path)
     arguments = [sys.executable, "-c", at_once, str(tmp_path / "whole"), *files]
     whole = subprocess.run(arguments, env=environment, check=True, capture_output=True, text=True)
     assert done[-1] == whole.stdout.split()[-1]
+
+
+def test_what_was_left_out_of_a_corpus_stays_out_of_what_is_added(store, tmp_path):
+    rows = [{"text": text, "source": "ab"[n % 2]} for n, text in enumerate(sentences(200))]
+    paths = [write(tmp_path, rows[:100], "a.jsonl"), write(tmp_path, rows[100:], "b.jsonl")]
+    chosen = CorpusSettings(without_sources=("a",), sample=0.5)
+    build_corpus(store, "grown", paths[:1], chosen)
+    grown, whole = add_to_corpus(store, "grown", paths[1:]), build_corpus(store, "whole", paths, chosen)
+    assert grown.id == whole.id
+    assert 0 < whole.rows < 100
+    assert "sample" not in build_corpus(store, "all", paths).manifest.params

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from contract.errors import BadInput
 from indexer.corpus_settings import CorpusSettings
 from indexer.reading.sieve import Sieve
 from indexer.reading.sources import DOCUMENT
@@ -46,3 +47,42 @@ def test_every_document_is_kept_or_dropped_for_one_reason(rows):
     sifted = Sieve(SETTINGS).sift(documents(rows))
     assert sifted.passages.num_rows + sum(map(len, sifted.dropped.values())) == len(rows)
     assert set(sifted.dropped) == {"too_short", "digits", "duplicate", "near_duplicate"}
+
+
+@settings(max_examples=40, deadline=None)
+@given(ROWS, st.sampled_from([0.2, 0.5, 1.0]))
+def test_a_sample_is_drawn_by_the_text_alone(rows, share):
+    sieve = Sieve(CorpusSettings(min_words=1, sample=share))
+    kept = set(sieve.sift(documents(rows)).passages.column("text").to_pylist())
+    alone = {
+        text
+        for _, text in rows
+        if Sieve(CorpusSettings(min_words=1, sample=share)).sift(documents([("1", text)])).passages.num_rows
+    }
+    assert {text.casefold() for text in kept} == {text.casefold() for text in alone}
+
+
+def test_a_sample_is_about_as_large_as_asked_and_within_a_larger_one():
+    rows = [(str(number), f"text number {number}") for number in range(2000)]
+    found = {}
+    for share in (0.1, 0.3):
+        sifted = Sieve(CorpusSettings(sample=share)).sift(documents(rows))
+        found[share] = set(sifted.passages.column("passage_id").to_pylist())
+        assert len(sifted.dropped["sample"]) == 2000 - len(found[share])
+        assert len(found[share]) / 2000 == pytest.approx(share, abs=0.03)
+    assert found[0.1] < found[0.3]
+
+
+def test_passages_of_a_source_that_is_left_out_are_dropped_by_that_reason():
+    rows = documents([("1", "said in a talk"), ("2", "written in a book"), ("3", "said in another talk")])
+    sources = pa.array(["talks", "books", "talks"])
+    rows = rows.set_column(rows.schema.get_field_index("source"), "source", sources)
+    sifted = Sieve(CorpusSettings(without_sources=("talks",))).sift(rows)
+    assert sifted.passages.column("passage_id").to_pylist() == ["2"]
+    assert sifted.dropped["source"] == ["1", "3"]
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.1])
+def test_a_share_that_is_none_is_a_sentence(share):
+    with pytest.raises(BadInput, match="change --sample"):
+        CorpusSettings(sample=share)

@@ -145,6 +145,8 @@ def test_build_and_inspect_speak_to_people(command: Command, task: Path) -> None
 def test_every_option_reaches_the_policy(command: Command, task: Path) -> None:
     options: dict[str, Any] = {
         "max_uses": 3,
+        "diversity": 0.3,
+        "pool": 33,
         "min_rank": 1,
         "max_rank": 7,
         "min_score": 0.5,
@@ -156,10 +158,13 @@ def test_every_option_reaches_the_policy(command: Command, task: Path) -> None:
         "budget_words": 500,
     }
     given = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
+    given += ["--per-class", "--rounds", 2, "--askers", 5]
     command.json("build", "--index", "i", "--task", task, "--name", "y", "--seed", 4, "--heldout-split", "test", *given)
     (found,) = command.json("inspect", "y")
     assert {name: found["params"]["policy"][name] for name in options} == options
     assert found["params"]["seed"] == 4
+    assert found["params"]["policy"]["per_class"] is True
+    assert (found["params"]["rounds"], found["params"]["askers"]) == (2, 5)
     assert found["texts"] <= 60
 
 

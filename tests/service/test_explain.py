@@ -41,6 +41,14 @@ def test_it_finds_what_neighbours_finds_and_says_more(client: TestClient) -> Non
     assert told == Neighbours.model_validate(plain).model_dump()
 
 
+def test_with_diversity_it_tells_of_the_whole_pool(client: TestClient) -> None:
+    answer = client.post(EXPLAIN, json=ASK | {"k": 5, "policy": {"diversity": 0.5, "pool": 30}}).json()
+    neighbours = answer["utterances"][0]["neighbours"]
+    assert len(neighbours) == 30
+    assert sum(n["kept"] for n in neighbours) == 5
+    assert any("diversity is 0.5" in n["why"] for n in neighbours if n["reason"] == "diversity")
+
+
 def test_with_a_task_what_is_near_its_held_out_text_is_a_leak(client: TestClient, tmp_path: Path) -> None:
     passage = client.post("/v1/neighbours", json=PLAY).json()["utterances"][0]["neighbours"][0]["text"]
     lines = [{"text": "something else", "intent": "a"}, {"text": passage, "intent": "a", "split": "test"}]
@@ -73,6 +81,9 @@ def test_with_a_task_what_is_near_its_held_out_text_is_a_leak(client: TestClient
         ({"task": "music", "split": "none"}, "split", 422),
         ({"task": "music", "heldout_splits": ["none"]}, "heldout_splits", 422),
         ({"retriever": "dense"}, None, 422),
+        ({"policy": {"per_class": True}}, "policy.per_class", 422),
+        ({"policy": {"diversity": 0.5}, "retriever": "random"}, "policy.diversity", 422),
+        ({"policy": {"diversity": 0.5, "pool": 1001}}, "policy.pool", 422),
     ],
 )
 def test_what_is_wrong_is_refused_with_its_field(

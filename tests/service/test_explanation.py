@@ -59,6 +59,21 @@ def test_what_is_kept_and_why_the_rest_is_not_is_what_a_build_does(
     assert all(n["why"].endswith(".") and (n["reason"] is None) == n["kept"] for told_of in told for n in told_of)
 
 
+@pytest.mark.parametrize("given", [{"diversity": 0.5}, {"diversity": 0.8, "pool": 40, "budget_generic": 30}], ids=str)
+def test_what_diversity_chooses_is_what_a_build_chooses(tmp_path: Path, given: dict[str, Any]) -> None:
+    index, path = FakeIndex(generic_texts(150)), write_task(tmp_path)
+    request = {"task": path, "index": "fake", "retriever": "lexical", "k": 4, "policy": given, "heldout_splits": []}
+    built = build_transfer_set(Store(tmp_path), "y", read_request(request), opener=opener_of(index))
+    rows = [row for batch in built.batches() for row in batch.to_pylist()]
+    told = explain(index, asked([row["text"] for row in rows], SelectionPolicy.model_validate(given), k=4))
+    kept = [[n["passage_id"] for n in neighbours if n["kept"]] for neighbours in told]
+    assert kept == [[n["passage_id"] for n in row["neighbours"]] for row in rows]
+    reasons = Counter(n["reason"] for neighbours in told for n in neighbours if not n["kept"])
+    assert reasons == built.manifest.counts["neighbours"].dropped
+    left_out = next(n for neighbours in told for n in neighbours if n["reason"] == "diversity")
+    assert f"diversity is {given['diversity']:g}" in left_out["why"]
+
+
 def only(told: list[list[dict[str, Any]]], passage: str) -> list[dict[str, Any]]:
     return [n for neighbours in told for n in neighbours if n["text"] == passage]
 

@@ -14,7 +14,8 @@ from starlette.testclient import TestClient
 from contract.draft import Plan, drafting
 from service.forms import Example
 from service.settings import Settings
-from tests.service.house import ended, running, settings_in, task_lines
+from service.transfer_set import build_transfer_set, read_request
+from tests.service.house import ended, opener, running, settings_in, task_lines
 from tests.service.test_api import ORDER, PLAY, problem, upload
 
 
@@ -52,6 +53,13 @@ def order(client: TestClient, **change: Any) -> Any:
         ({"policy": {"heldout": {"cosine": 0.9}}}, 422, "policy.heldout.cosine", "an index with an encoder"),
         ({"k": 0}, 422, "k", "found 0"),
         ({"k": 501}, 422, "k", "expected at most 500 neighbours"),
+        ({"k": 200, "policy": {"diversity": 0.5}}, 422, "policy.pool", "found 600"),
+        ({"k": 200, "rounds": 3}, 422, "rounds", "found 600"),
+        ({"rounds": 4}, 422, "rounds", "found 4"),
+        ({"policy": {"pool": 9}}, 422, "policy", "expected a diversity to choose out of a pool"),
+        ({"policy": {"diversity": 2}}, 422, "policy.diversity", "less than or equal to 1"),
+        ({"policy": {"diversity": 0.5}, "retriever": "random"}, 422, "retriever", "a retriever that ranks passages"),
+        ({"rounds": 2, "retriever": "augmented"}, 422, "retriever", "a retriever that ranks passages"),
     ],
 )
 def test_an_order_that_cannot_be_is_refused_at_once_with_its_field(
@@ -60,6 +68,24 @@ def test_an_order_that_cannot_be_is_refused_at_once_with_its_field(
     before = len(client.get("/v1/jobs?limit=200").json()["items"])
     problem(order(client, **change), status, says, field=field)
     assert len(client.get("/v1/jobs?limit=200").json()["items"]) == before
+
+
+def test_a_diverse_even_set_of_two_rounds_is_built_over_http_as_by_hand(client: TestClient, settings: Settings) -> None:
+    given = {"k": 4, "rounds": 2, "askers": 2, "policy": {"diversity": 0.5, "pool": 9, "per_class": True}}
+    assert ended(client, order(client, name="even", **given).json()["id"])["state"] == "finished"
+    found = client.get("/v1/transfer-sets/even").json()
+    asked = {"task": settings.tasks_folder / "music.jsonl", "index": "web", **given}
+    by_hand = build_transfer_set(settings.store, "by-hand", read_request(asked), opener=opener)
+    assert found["id"] == by_hand.id
+    assert found["params"]["rounds"] == 2
+    assert found["counts"]["neighbours"]["dropped"]["diversity"] > 0
+
+
+def test_classes_that_a_task_has_not_are_missed_at_the_order(client: TestClient) -> None:
+    content = b'{"text": "play"}\n{"text": "stop it", "split": "test"}\n'
+    assert upload(client, "bare", content).status_code == 201
+    refused = order(client, task="bare", policy={"per_class": True})
+    problem(refused, 422, "has no intent, label or domain column with values", field="target")
 
 
 def test_a_task_with_bad_rows_is_refused_with_the_row_unless_they_may_be_left_out(client: TestClient) -> None:

@@ -28,7 +28,7 @@ from service.selection import (
 
 def candidates(**columns: Any) -> Candidates:
     n = len(next(iter(columns.values())))
-    plain = {
+    plain: dict[str, Any] = {
         "utterance": np.zeros(n, np.int32),
         "row": np.arange(n, dtype=np.int64),
         "rank": np.arange(n, dtype=np.int32),
@@ -37,6 +37,7 @@ def candidates(**columns: Any) -> Candidates:
         "n_words": np.full(n, 5, np.int32),
         "heldout": np.zeros(n, np.int8),
         "near": np.zeros(n, bool),
+        "place": np.asarray(columns.get("rank", np.arange(n)), np.int32),
     }
     return Candidates(**{name: np.asarray(columns.get(name, array), array.dtype) for name, array in plain.items()})
 
@@ -89,6 +90,39 @@ policies = st.builds(
     budget_rows=_bound(1, 30),
     budget_words=_bound(1, 200),
 )
+
+
+CLASSED = st.tuples(hit_sets(), st.integers(0, 30), st.lists(st.integers(0, 3), min_size=8, max_size=8))
+
+
+@given(CLASSED)
+def test_a_budget_per_class_fills_the_classes_as_water_does(
+    case: tuple[tuple[Candidates, Utterances], int, list[int]],
+) -> None:
+    (hits, own), budget, numbers = case
+    classes = np.array(numbers[: len(own.included)], np.int64)
+    own = Utterances(own.n_words, own.included, classes)
+    there = select(SelectionPolicy(per_class=True), hits, own, seed=0).kept_hits
+    kept = select(SelectionPolicy(per_class=True, budget_generic=budget), hits, own, seed=0).kept_hits
+    had = np.bincount(classes[hits.utterance[there]], minlength=4)
+    has = np.bincount(classes[hits.utterance[kept]], minlength=4)
+    assert has.sum() == min(budget, had.sum())
+    level = max(has, default=0)
+    assert all(got == all_there or got >= level - 1 for got, all_there in zip(has, had, strict=True))
+    assert np.array_equal(there, select(SelectionPolicy(), hits, own, seed=0).kept_hits)
+
+
+@given(CLASSED)
+def test_within_a_class_the_nearest_stay(case: tuple[tuple[Candidates, Utterances], int, list[int]]) -> None:
+    (hits, own), budget, numbers = case
+    classes = np.array(numbers[: len(own.included)], np.int64)
+    policy = SelectionPolicy(per_class=True, budget_generic=budget)
+    reasons = select(policy, hits, Utterances(own.n_words, own.included, classes), seed=0).hits
+    of_hit = classes[hits.utterance]
+    for number in range(4):
+        kept = hits.rank[(of_hit == number) & (reasons == 0)]
+        cut = hits.rank[(of_hit == number) & (reasons == REASONS.index("budget_generic"))]
+        assert not len(kept) or not len(cut) or kept.max() <= cut.min()
 
 
 def _kept(hits: Candidates, selection: Selection) -> set[tuple[int, int]]:

@@ -177,6 +177,70 @@ def test_seven_to_three_is_seven_to_three(build: Build) -> None:
     assert abs(facts["neighbours"] - 0.7 * facts["texts"]) <= 1
 
 
+def test_a_class_of_many_utterances_takes_no_more_of_a_budget_than_others(build: Build, tmp_path: Path) -> None:
+    rows = [row | {"intent": "music" if n % 8 else "weather"} for n, row in enumerate(task_rows())]
+    task = write_task(tmp_path, rows, "uneven.jsonl")
+
+    def per_class(name: str, **policy: Any) -> list[int]:
+        made = rows_of(build(name, task=task, k=25, policy={"budget_generic": 60} | policy))
+        return [sum(len(row["neighbours"]) for row in made if row["intent"] == of) for of in ("music", "weather")]
+
+    assert per_class("even", per_class=True) == [30, 30]
+    assert per_class("uneven")[0] > 45
+    even = build("even", task=task, k=25, policy={"budget_generic": 60, "per_class": True})
+    assert even.manifest.params["target"] == "intent"
+
+
+def test_classes_that_are_not_there_get_a_sentence(build: Build, tmp_path: Path) -> None:
+    even = {"per_class": True}
+    none = [{"text": text, "split": "train"} for text in ("play", "stop")]
+    some = [*none, {"text": "book", "intent": "x", "split": "train"}]
+    with pytest.raises(BadInput, match="has no intent, label or domain column with values"):
+        build(task=write_task(tmp_path, none, "none.jsonl"), policy=even)
+    with pytest.raises(BadInput, match="one for every utterance of task some, found 2 of 3 without"):
+        build(task=write_task(tmp_path, some, "some.jsonl"), policy=even)
+
+
+def test_settings_that_came_later_are_in_the_id_only_where_they_are_on(build: Build, tmp_path: Path) -> None:
+    """The settings of a set of before, word for word: what was built then has the id it would have now."""
+    params: dict[str, Any] = {
+        "task": "task",
+        "split": "train",
+        "target": None,
+        "shots": None,
+        "seed": 0,
+        "skip_bad_rows": False,
+        "heldout_splits": ["test"],
+        "retriever": "lexical",
+        "k": 5,
+        "include_utterance": True,
+        "policy": {
+            "min_rank": 0,
+            "max_rank": None,
+            "drop_no_match": True,
+            "min_score": None,
+            "max_score": None,
+            "min_words": 1,
+            "max_words": None,
+            "heldout": {"ngram": 3, "containment": 0.75, "min_words": 5, "cosine": None},
+            "near_utterance": 0.8,
+            "max_uses": 1,
+            "generic_share": None,
+            "budget_generic": None,
+            "budget_rows": None,
+            "budget_words": None,
+        },
+        "edited": None,
+        "shard_texts": 65536,
+    }
+    assert build().manifest.params == params
+    assert build("same", rounds=1, askers=9, policy={"per_class": False, "diversity": None}).manifest.params == params
+    policy = {"diversity": 0.5, "per_class": True}
+    on = build("on", rounds=2, policy=policy).manifest.params
+    later = {"rounds": 2, "askers": 3, "target": "intent"}
+    assert on == params | later | {"policy": params["policy"] | policy | {"pool": 15}}
+
+
 @pytest.mark.parametrize("retriever", ["random", "augmented"])
 def test_arms_are_equal_in_size_to_the_text(build: Build, retriever: str) -> None:
     wanted = build("wanted", k=12).manifest
