@@ -3,7 +3,8 @@
 Joint intent and slots on SNIPS and HWU64; one transfer set of retrieved neighbours a task; equal updates for every
 arm but `soft-longer`, which has twice as many: comparing states takes time, and with a teacher that runs beside its
 student most of it. Weights are the papers': 1 for each loss of TinyBERT, MiniLM and Distiller, 100 for PKD, from the
-middle of its grid of 10 to 1,000.
+middle of its grid of 10 to 1,000. In `soft-embeddings` soft targets alone teach a student whose word embeddings begin
+as the teacher's.
 """
 
 from __future__ import annotations
@@ -21,7 +22,12 @@ from experiments.experiment import ENGLISH, Experiment, PlannedRun, distilled
 RUN_TOML = Path(__file__).with_name("objectives.toml")
 UPDATES = 1000
 ALONE: Mapping[str, Mapping[str, object]] = MappingProxyType(
-    {NO_DISTILLATION: {}, "soft": {}, "soft-longer": {"distill.updates": 2 * UPDATES}}
+    {
+        NO_DISTILLATION: {},
+        "soft": {},
+        "soft-longer": {"distill.updates": 2 * UPDATES},
+        "soft-embeddings": {"student.embeddings": "teacher"},
+    }
 )
 FAMILIES = (  # an arm, the objectives beside soft targets, and the weight of each
     ("hidden-mse", "hidden-mse", 1.0),
