@@ -47,10 +47,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, RunConfig]:
     return store, shortened(config)
 
 
-def examples_of(store: Store, config: RunConfig) -> Examples:
-    """What a run of this config learns from."""
+def examples_of(store: Store, config: RunConfig, louder: float = 1.0) -> Examples:
+    """What a run of this config learns from; its teacher's last layer says all so many times as large."""
     gold = read_gold(config.task)
     teacher = ready_teacher(store, config, gold, CPU, progress=silent)
+    with torch.no_grad():
+        teacher.model.encoder.encoder.layer[-1].output.LayerNorm.weight.mul_(louder)  # type: ignore[union-attr, index]
+        teacher.model.head.weight.div_(louder)  # type: ignore[union-attr]
     lessons = obtain_lessons(store, config, teacher, gold, CPU, progress=silent)
     assert lessons is not None
     student = make_student(config.new_student, teacher, CPU, seed=0, texts=[lessons.sentences])
@@ -187,19 +190,7 @@ def test_what_is_made_anew_in_every_batch_cannot_be_stored(
 def test_larger_numbers_than_half_precision_has_are_its_largest(tmp_path: Path) -> None:
     store, config = make_world(tmp_path)
     config = shortened(config, objective=STORED | {"intermediate": "hidden-mse"})
-    gold = read_gold(config.task)
-    teacher = ready_teacher(store, config, gold, CPU, progress=silent)
-    with torch.no_grad():
-        teacher.model.encoder.encoder.layer[-1].output.LayerNorm.weight.mul_(1e6)  # type: ignore[union-attr, index]
-        teacher.model.head.weight.mul_(1e-6)  # type: ignore[union-attr]
-    lessons = obtain_lessons(store, config, teacher, gold, CPU, progress=silent)
-    assert lessons is not None
-    student = make_student(config.new_student, teacher, CPU, seed=0)
-    shapes = Shape.of(student.config), Shape.of(teacher.model.encoder.config)
-    objective = make_objective(config.objective, *shapes, pooling="mean", device="cpu", seed=0)
-    recipe = Recipe.of(config.distill, 8, 0)
-    examples = taught_subject(config, gold, student, teacher, lessons, objective, recipe, CPU).examples
-    assert isinstance(examples, Examples)
+    examples = examples_of(store, config, louder=1e6)
     states = taught(examples, [1, 2]).states
     assert states is not None
     assert states.hidden[max(states.hidden)].abs().max() == np.finfo(np.float16).max
