@@ -5,14 +5,17 @@ Written by `python -m experiments NAME --keep`; read by whoever asks what was fo
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from contract.artifact import write_parquet
 from contract.errors import BadInput, CorruptArtifact, NotFound
 from contract.manifest import move_into_place, write_whole
+from experiments.data import DEFAULT_DATA
 from experiments.results import SCHEMA
 
 KEPT = Path(__file__).with_name("kept")
@@ -29,10 +32,20 @@ def keep(name: str, results: pa.Table, text: str, folder: Path = KEPT) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.parquet"
     partial = path.with_name(f".{path.name}.partial")
-    write_parquet(results, partial)
+    write_parquet(_placeless(results), partial)
     move_into_place(partial, path)
     write_whole(folder / f"{name}.md", text.encode())
     return path
+
+
+def _placeless(results: pa.Table) -> pa.Table:
+    """The same, the real data named by where it lies for everybody, not by where this machine has it."""
+    place = os.environ.get("TRANSFERSET_DATA")
+    if not place:
+        return results
+    index = results.schema.get_field_index("settings")
+    settings = pc.replace_substring(results["settings"], pattern=place.rstrip("/"), replacement=DEFAULT_DATA)
+    return results.set_column(index, results.schema.field(index), settings)
 
 
 def read_kept(name: str, folder: Path = KEPT) -> pa.Table:

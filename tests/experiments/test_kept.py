@@ -26,6 +26,12 @@ def test_what_is_kept_comes_back(tmp_path: Path) -> None:
     assert sorted(file.name for file in path.parent.iterdir()) == ["e.md", "e.parquet"]
 
 
+def test_where_this_machine_has_the_real_data_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSFERSET_DATA", "/home/ann/data/")
+    keep("e", results(settings='{"path": "/home/ann/data/tasks/x.parquet"}'), "", tmp_path)
+    assert read_kept("e", tmp_path)["settings"].to_pylist() == ['{"path": "../shared/data/tasks/x.parquet"}']
+
+
 def test_runs_of_unknown_code_are_not_kept(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="do not say which commit"):
         keep("e", results(commit=None), "", tmp_path)
