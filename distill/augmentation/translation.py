@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -74,16 +75,8 @@ class Translator:
 
 def _refuse_without_pieces(directory: Path) -> None:
     """Marian's tokenizers are read by sentencepiece, without which transformers speaks in riddles."""
-    if list(directory.glob("*.spm")) and not _has_sentencepiece():
+    if list(directory.glob("*.spm")) and find_spec("sentencepiece") is None:
         raise MissingExtra(f"The tokenizer of {directory} needs sentencepiece: pip install 'transferset[translation]'")
-
-
-def _has_sentencepiece() -> bool:
-    try:
-        import sentencepiece  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 class BackTranslation:
